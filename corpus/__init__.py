@@ -1,0 +1,1 @@
+"""Data sets as Lhotse cuts, audio reading, text units, batching, and the built-in demo corpora."""
