@@ -1,0 +1,332 @@
+"""TERA, Mockingjay and Audio ALBERT: a BERT-style encoder over log-mel or Kaldi features.
+
+Three names, one architecture: they differ in pre-training and in configuration only.
+Source: TERA (Liu et al., 2021, arXiv 2007.06028); s3prl upstream/mockingjay/{model,builder,expert}.py.
+Shape letters: B batch, T samples, F frames, D features, L hidden states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor, nn
+
+from upstream.base import Representation, Upstream
+from upstream.errors import UpstreamError
+from upstream.kaldi import KaldiConfig, KaldiFeatures
+from upstream.logmel import LogMel, LogMelConfig, Padding
+from upstream.native import WEIGHTS_FILE, load_strictly, read_config, read_tensors, write_native
+from upstream.settings import Settings, parse
+from upstream.transformer import ACTIVATIONS, Transformer, TransformerOptions
+
+ENCODER = "encoder."  # prefixes of the native format's tensor names
+HEAD = "head."
+
+
+class TransformerConfig(Settings):
+    """The `transformer` block of the published configurations; the defaults are TERA base.
+
+    `input_dim` is -1 or equal to the front end's width.
+    """
+
+    input_dim: int = -1
+    hidden_size: int = 768
+    num_hidden_layers: int = 3
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: Literal["gelu", "relu", "swish"] = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    share_layer: bool = False
+    pre_layer_norm: bool = False
+
+
+class TaskConfig(Settings):
+    """The `task` block: `sequence_length` is the longest piece in frames that is encoded at once, 0 for no limit.
+
+    All other keys describe the alterations of pre-training; they are kept and do not matter here.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    sequence_length: int = 1500
+
+
+class TeraConfig(Settings):
+    """An encoder of this family, in the blocks of the published configurations."""
+
+    transformer: TransformerConfig = TransformerConfig()
+    task: TaskConfig = TaskConfig()
+    audio: LogMelConfig | KaldiConfig = LogMelConfig()
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], where: str) -> TeraConfig:
+        """Build from plain values; `where` names their source in errors."""
+        blocks = dict(values)
+        if isinstance(audio := blocks.get("audio"), Mapping):
+            kind: type[LogMelConfig | KaldiConfig] = KaldiConfig if "kaldi" in audio else LogMelConfig
+            blocks["audio"] = parse(kind, audio, f"{where}: audio")
+        return parse(cls, blocks, where)
+
+    @classmethod
+    def of_size(cls, size: str) -> TeraConfig:
+        """The configuration of a named size: `base`, `slim`, `mini` or `large`."""
+        if size not in SIZES:
+            raise UpstreamError(f"tera: unknown size '{size}'; known: {', '.join(SIZES)}")
+        return cls(transformer=TransformerConfig(**SIZES[size]))
+
+
+# base, large (Mockingjay's) and slim are the published ones; mini is ours, small enough to ship.
+SIZES: dict[str, dict[str, Any]] = {
+    "base": {},
+    "large": {"num_hidden_layers": 12},
+    "slim": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 768},
+    "mini": {"hidden_size": 192, "num_attention_heads": 4, "intermediate_size": 768},
+}
+
+
+def sinusoids(frames: int, dim: int) -> Tensor:
+    """Absolute positions (F, D): sine at even, cosine at odd features. Computed in float64: float32 is off by 1e-4 at 15 s."""
+    channel = torch.arange(dim)
+    rates = torch.pow(10_000.0, -2 * (channel // 2).double() / dim)
+    angles = torch.arange(frames).double()[:, None] * rates
+    return torch.where(channel % 2 == 0, angles.sin(), angles.cos()).float()
+
+
+def initialize(module: nn.Module, deviation: float) -> None:
+    """Draw all linear weights from N(0, deviation) and clear the biases, as the published models begin."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=deviation)
+            nn.init.zeros_(part.bias)
+
+
+class TeraEncoder(nn.Module):
+    """Features to hidden states: projection plus positions, layer norm, transformer."""
+
+    positions: Tensor
+
+    def __init__(self, config: TeraConfig, input_dim: int) -> None:
+        super().__init__()
+        block = config.transformer
+        self.input_projection = nn.Linear(input_dim, block.hidden_size)
+        self.input_norm = nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
+        self.dropout = nn.Dropout(block.hidden_dropout_prob)
+        self.transformer = Transformer(_options(block))
+        norms = block.num_hidden_layers + 1 if block.pre_layer_norm else 0
+        self.state_norms = nn.ModuleList(nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps) for _ in range(norms))
+        self.register_buffer("positions", sinusoids(config.task.sequence_length or 1500, block.hidden_size), persistent=False)
+        initialize(self, block.initializer_range)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Encode features (B, F, D) with `lengths` (B,) valid frames in one piece.
+
+        Returns: L tensors (B, F, hidden_size), the normalised embedding first; frames past a length are not meaningful.
+        """
+        x = self.input_projection(features) + self._positions(features.shape[1])
+        states = self.transformer(self.dropout(self.input_norm(x)), lengths)
+        if self.state_norms:  # pre-LN: each emitted state has its own norm, which does not feed the next layer
+            states = [norm(state) for norm, state in zip(self.state_norms, states, strict=True)]
+        return states
+
+    def _positions(self, frames: int) -> Tensor:
+        if frames > len(self.positions):
+            self.positions = sinusoids(2 * frames, self.positions.shape[1]).to(self.positions)
+        return self.positions[:frames]
+
+
+def _options(block: TransformerConfig) -> TransformerOptions:
+    return TransformerOptions(
+        dim=block.hidden_size,
+        layers=block.num_hidden_layers,
+        heads=block.num_attention_heads,
+        ffn_dim=block.intermediate_size,
+        activation=block.hidden_act,
+        dropout=block.hidden_dropout_prob,
+        attention_dropout=block.attention_probs_dropout_prob,
+        norm_eps=block.layer_norm_eps,
+        pre_norm=block.pre_layer_norm,
+        shared=block.share_layer,
+    )
+
+
+class SpecHead(nn.Module):
+    """The reconstruction head of pre-training: hidden state (…, hidden_size) to target features (…, D_target)."""
+
+    def __init__(self, config: TeraConfig) -> None:
+        super().__init__()
+        block = config.transformer
+        self.dense = nn.Linear(block.hidden_size, block.hidden_size)
+        self.activation = ACTIVATIONS[block.hidden_act]
+        self.norm = nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
+        self.output = nn.Linear(block.hidden_size, front_end(config, stream="target").dim)
+        initialize(self, block.initializer_range)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Predict the unaltered features of each frame."""
+        return self.output(self.norm(self.activation(self.dense(states))))
+
+
+def front_end(config: TeraConfig, padding: Padding = "alone", stream: Literal["input", "target"] = "input") -> LogMel | KaldiFeatures:
+    """The acoustic front end of a configuration, for the encoder's input or for the reconstruction target."""
+    if isinstance(config.audio, KaldiConfig):
+        return KaldiFeatures(config.audio)
+    return LogMel(config.audio, padding, stream)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames `start` to `start + frames` of one utterance, encoded alone with positions from 0."""
+
+    row: int
+    start: int
+    frames: int
+
+
+def split(lengths: list[int], limit: int, span: int | None = None) -> list[Piece]:
+    """Cut utterances longer than `limit` frames into the fewest nearly equal pieces, as the published extraction does.
+
+    Args:
+        lengths: valid frames of each utterance.
+        limit: the longest piece; 0 for none.
+        span: cut by this many frames (the padded batch) instead of by each utterance's own length.
+    """
+    pieces = []
+    for row, length in enumerate(lengths):
+        total = span or length
+        size = math.ceil(total / math.ceil(total / limit)) if limit > 0 else total
+        pieces += [Piece(row, start, min(size, length - start)) for start in range(0, length, size)]
+    return pieces
+
+
+class Tera(Upstream):
+    """An encoder of the TERA family with its front end.
+
+    Args:
+        config: the three blocks of the published configurations.
+        padding: `alone`, every utterance as if by itself; `reference`, the published batch-dependent behaviour.
+    """
+
+    name = "tera"
+    family: ClassVar[str] = "tera"
+    code_version: ClassVar[int] = 1  # raise when the same weights give other states
+
+    def __init__(self, config: TeraConfig | None = None, padding: Padding = "alone") -> None:
+        super().__init__()
+        self.config = config or TeraConfig()
+        self.padding = padding
+        self.front_end = front_end(self.config, padding)
+        given = self.config.transformer.input_dim
+        if given not in (-1, self.front_end.dim):
+            raise UpstreamError(f"tera: transformer.input_dim is {given}, but the front end gives {self.front_end.dim} features")
+        self.encoder = TeraEncoder(self.config, self.front_end.dim)
+        self.stride = self.config.audio.stride
+        self.dim = self.config.transformer.hidden_size
+        self.num_states = self.config.transformer.num_hidden_layers + 1
+        self.minimum_samples = self.front_end.minimum_samples
+
+    def forward(self, wavs: Tensor, lengths: Tensor) -> Representation:
+        """Encode waveforms (B, T) with `lengths` (B,) valid samples each; see `Upstream.forward`."""
+        self.check_lengths(lengths)
+        features, frames = self.front_end(wavs, lengths)
+        return Representation(self.encode(features, frames), frames)
+
+    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Hidden states (L, B, F, D) of features (B, F, D_in), zero past `lengths` (B,); long inputs are encoded in pieces."""
+        limit = self.config.task.sequence_length
+        if limit <= 0 or features.shape[1] <= limit:
+            states = torch.stack(self.encoder(features, lengths))
+            return states.masked_fill_(_padding_of(lengths, features), 0.0)
+        span = features.shape[1] if self.padding == "reference" else None
+        pieces = split(lengths.tolist(), limit, span)
+        rows = [features[piece.row, piece.start : piece.start + piece.frames] for piece in pieces]
+        sizes = torch.tensor([piece.frames for piece in pieces], device=features.device)
+        encoded = torch.stack(self.encoder(nn.utils.rnn.pad_sequence(rows, batch_first=True), sizes))
+        states = encoded.new_zeros(len(encoded), *features.shape[:2], self.dim)
+        for index, piece in enumerate(pieces):
+            states[:, piece.row, piece.start : piece.start + piece.frames] = encoded[:, index, : piece.frames]
+        return states
+
+    def save_native(
+        self,
+        folder: Path,
+        head: SpecHead | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write `config.json` and `model.safetensors`.
+
+        Args:
+            folder: where; created when missing.
+            head: stored beside the encoder, for pre-training to go on; loading the encoder ignores it.
+            dtype: type of the stored tensors, `torch.float16` to halve the file.
+            tensors: weights to write instead of the own ones (an average), under the names of `native_tensors`.
+            notes: free facts about the training, kept in `config.json`.
+        """
+        config: dict[str, Any] = {"family": self.family, **self.config.model_dump(mode="json")}
+        if notes:
+            config["notes"] = dict(notes)
+        write_native(folder, config, tensors if tensors is not None else native_tensors(self.encoder, head), dtype)
+
+    @classmethod
+    def from_native(cls, folder: Path, padding: Padding = "alone") -> Tera:
+        """Load a checkpoint folder written by `save_native`.
+
+        Raises:
+            UpstreamError: another family's folder, an unknown key, or weights that do not fit.
+        """
+        config, tensors = read_native(folder)
+        model = cls(config, padding)
+        model.load_encoder(tensors, str(folder / WEIGHTS_FILE))
+        return model
+
+    def load_encoder(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """Copy the encoder's weights from native tensors; a head among them is ignored."""
+        kept = {name.removeprefix(ENCODER): tensor for name, tensor in tensors.items() if not name.startswith(HEAD)}
+        load_strictly(self.encoder, kept, where)
+
+
+def native_tensors(encoder: TeraEncoder, head: SpecHead | None = None) -> dict[str, Tensor]:
+    """Weights under the names of the native format: `encoder.…`, and `head.…` when a head is given."""
+    tensors = {ENCODER + name: tensor for name, tensor in encoder.state_dict().items()}
+    if head is not None:
+        tensors |= {HEAD + name: tensor for name, tensor in head.state_dict().items()}
+    return tensors
+
+
+def read_native(folder: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
+    """The configuration and the float32 tensors, head included, of a native checkpoint folder of this family."""
+    values = read_config(folder)
+    where = str(folder / "config.json")
+    if (family := values.pop("family", None)) != Tera.family:
+        raise UpstreamError(f"{where}: family is {family!r}, expected '{Tera.family}'; load it under the name of its own family")
+    values.pop("notes", None)
+    return TeraConfig.read(values, where), read_tensors(folder / WEIGHTS_FILE)
+
+
+def load_head(config: TeraConfig, tensors: Mapping[str, Tensor], where: str) -> SpecHead:
+    """Build the reconstruction head from native tensors.
+
+    Raises:
+        UpstreamError: the tensors hold no head, or it does not fit.
+    """
+    head = SpecHead(config)
+    kept = {name.removeprefix(HEAD): tensor for name, tensor in tensors.items() if name.startswith(HEAD)}
+    load_strictly(head, kept, where)
+    return head
+
+
+def _padding_of(lengths: Tensor, features: Tensor) -> Tensor:
+    """Mask (B, F, 1), True past each length."""
+    positions = torch.arange(features.shape[1], device=features.device)
+    return (positions >= lengths[:, None])[:, :, None]
