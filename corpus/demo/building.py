@@ -1,0 +1,93 @@
+"""Demo corpora in the cache: each made once, whole or not at all, under the hash of its recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from corpus.demo import speech
+from corpus.demo.speech import Spoken, Utterance
+
+# Raise when the same utterances come out differently: the synthesis, or the files written beside the audio.
+_RECIPE = 1
+
+
+def build(
+    cache: Path,
+    name: str,
+    lists: Sequence[Sequence[Utterance]],
+    finish: Callable[[Path, list[Spoken]], None],
+) -> Path:
+    """The folder `demo/NAME-HASH` of the cache with all utterances in it, made now unless it is there.
+
+    Made under another name and renamed when complete; a process that comes meanwhile waits for the one at work.
+
+    Args:
+        lists: what each speaking process says.
+        finish: writes what lies beside the audio.
+    Raises: DataError: when eSpeak NG is not installed.
+    """
+    folder = cache / "demo" / f"{name}-{recipe_hash(lists)}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            for leftover in folder.parent.glob(f".{name}-*.making*"):
+                if leftover.name.startswith(f".{folder.name}."):
+                    shutil.rmtree(leftover)
+            making = folder.with_name(f".{folder.name}.making-{os.getpid()}")
+            finish(making, _speak(name, lists, making))
+            _rename(making, folder)
+    return folder
+
+
+def recipe_hash(lists: Sequence[Sequence[Utterance]]) -> str:
+    """Hash of all that decides the bytes."""
+    recipe = [_RECIPE, speech.synthesizer(), [[asdict(utterance) for utterance in utterances] for utterances in lists]]
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _speak(name: str, lists: Sequence[Sequence[Utterance]], folder: Path) -> list[Spoken]:
+    from tqdm import tqdm
+
+    utterances = sum(map(len, lists))
+    started = time.monotonic()
+    with tqdm(total=utterances, desc=f"speaking the demo corpus {name}", unit="utt", file=sys.stderr, leave=False) as bar:
+        spoken = [said for list_spoken in speech.speak(lists, folder, bar.update) for said in list_spoken]
+    minutes = sum(said.seconds for said in spoken) / 60
+    sys.stderr.write(
+        f"demo corpus {name}: {utterances} utterances, {minutes:.0f} minutes by eSpeak NG voices, "
+        f"made in {time.monotonic() - started:.0f} s\n"
+    )
+    return spoken
+
+
+def _rename(making: Path, folder: Path) -> None:
+    try:
+        making.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(making)  # another machine on the same disk was first; the bytes are the same
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of this file; the system gives it back when its process dies."""
+    try:
+        import fcntl
+    except ImportError:  # where there is none, two may make the same; the first rename wins
+        yield
+        return
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

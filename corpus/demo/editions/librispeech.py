@@ -1,0 +1,138 @@
+"""Miniature LibriSpeech: everyday sentences read by eSpeak NG voices, in LibriSpeech's own layout.
+
+Below the folder made: `LibriSpeech/SPLIT/SPEAKER/CHAPTER/` with the FLAC files and the transcripts, and beside them word
+alignments (`.alignment.txt`, as Lhotse reads them) and phone alignments (`.phones.jsonl`); `librispeech-lexicon.txt` on top.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from corpus.demo import building, lexicon, text, voices
+from corpus.demo.speech import Spoken, Utterance
+
+# Everything is drawn from this key; the held-out splits come first, so that the size of train leaves them as they are.
+_KEY = "miniature librispeech 1"
+# Utterances for one speaking process. The lists are part of the recipe: other lists, other bytes.
+LIST_SIZE = 60
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: which voices read how many sentences each.
+
+    `rates` are eSpeak NG's, which counts long words: with these short ones 86 to 116 gives 110 to 145 words a minute of audio.
+    `snr_db`: as between a quiet room and a street.
+    """
+
+    name: str
+    voices: str
+    per_speaker: int
+    rates: tuple[int, int] = (86, 116)
+    snr_db: tuple[int, int] = (35, 50)
+
+
+SPLITS = (
+    Split("test-clean", "test", 12),
+    Split("test-other", "test-other", 12, snr_db=(15, 25)),
+    Split("dev-clean", "dev", 12),
+    Split("dev-other", "dev-other", 12, snr_db=(15, 25)),
+    Split("train-clean-100", "train", 18),
+)
+
+
+def make(cache: Path, splits: Sequence[Split] = SPLITS) -> Path:
+    """The folder that holds `LibriSpeech/`, made now or found in `cache`.
+
+    Raises: DataError: when eSpeak NG is not installed.
+    """
+    plans = plan(splits)
+    lists = [utterances[i : i + LIST_SIZE] for utterances in plans.values() for i in range(0, len(utterances), LIST_SIZE)]
+
+    def finish(folder: Path, spoken: list[Spoken]) -> None:
+        write_transcripts(folder, spoken)
+        words = {word for said in spoken for word in said.utterance.text.split()}
+        (folder / "librispeech-lexicon.txt").write_text("\n".join(lexicon.lines(words)) + "\n", encoding="utf-8")
+        write_speakers(folder / "LibriSpeech" / "SPEAKERS.TXT", splits)
+
+    return building.build(cache, "librispeech", lists, finish)
+
+
+def plan(splits: Sequence[Split] = SPLITS) -> dict[str, list[Utterance]]:
+    """What each split says: no sentence twice, the speakers in order, each with one chapter."""
+    planned: dict[str, list[Utterance]] = {}
+    used: set[str] = set()
+    for split in splits:
+        readers = voices.group(split.voices)
+        sentences = text.EVERYDAY.draw(split.per_speaker * len(readers), f"{_KEY} {split.name} sentences", exclude=used)
+        used.update(sentences)
+        planned[split.name] = [
+            utterance
+            for index, voice in enumerate(readers)
+            for utterance in chapter(split, voice, sentences[index * split.per_speaker : (index + 1) * split.per_speaker])
+        ]
+    return planned
+
+
+def chapter(split: Split, voice: voices.Voice, sentences: Sequence[str], number: int = 0) -> list[Utterance]:
+    """One chapter of a speaker: a pitch of its own, the rate and the pitch a little different in each sentence."""
+    name = f"{voice.speaker}-{voice.speaker}{number + 1:02}"
+    generator = random.Random(f"{_KEY} {split.name} {name}")
+    folder = f"LibriSpeech/{split.name}/{name.replace('-', '/')}"
+    pitch = generator.randint(40, 60)
+    return [
+        Utterance(
+            path=f"{folder}/{name}-{index:04}.flac",
+            text=sentence,
+            voice=voice.name,
+            rate=generator.randint(*split.rates),
+            pitch=pitch + generator.randint(-8, 8),
+            range=generator.randint(40, 60),
+            snr_db=generator.randint(*split.snr_db),
+            seed=generator.randrange(2**32),
+        )
+        for index, sentence in enumerate(sentences)
+    ]
+
+
+def write_transcripts(folder: Path, spoken: Sequence[Spoken]) -> None:
+    """Transcripts and alignments beside the audio of each chapter."""
+    for parent, chapter_spoken in groupby(spoken, key=lambda said: (folder / said.utterance.path).parent):
+        transcripts, word_lines, phone_lines = [], [], []
+        for said in chapter_spoken:
+            utt_id = Path(said.utterance.path).stem
+            transcripts.append(f"{utt_id} {said.utterance.text.upper()}")
+            word_lines.append(_alignment_line(utt_id, said))
+            phones = [[phone, start, end] for phone, start, end in said.phones]
+            phone_lines.append(json.dumps({"utt_id": utt_id, "phones": phones}))
+        stem = f"{parent.parent.name}-{parent.name}"
+        for suffix, lines in ((".trans.txt", transcripts), (".alignment.txt", word_lines), (".phones.jsonl", phone_lines)):
+            (parent / (stem + suffix)).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _alignment_line(utt_id: str, said: Spoken) -> str:
+    """Id, words and their ends, as in the LibriSpeech alignments that Lhotse reads; a silence is an empty word."""
+    words, ends = [], []
+    for word, start, end in said.words:
+        if start > (ends[-1] if ends else 0.0):
+            words.append("")
+            ends.append(start)
+        words.append(word.upper())
+        ends.append(end)
+    if ends[-1] < said.seconds:
+        words.append("")
+        ends.append(said.seconds)
+    return f'{utt_id} "{",".join(words)}" "{",".join(f"{end:.4f}" for end in ends)}"'
+
+
+def write_speakers(path: Path, splits: Sequence[Split]) -> None:
+    """The table of speakers, in the columns of LibriSpeech's own, with the voice as the name."""
+    rows = [";ID  |SEX| SUBSET           |MINUTES| NAME"]
+    for split in splits:
+        rows += [f"{voice.speaker:<5}| {voice.gender} | {split.name:<17}|       | {voice.name}" for voice in voices.group(split.voices)]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -1,0 +1,60 @@
+"""The screened voices of the demo corpora: who speaks, in which accent, and on which side of the splits.
+
+A voice is an eSpeak NG base voice (the accent) with one variant (the speaker). Robot, whisper and effect variants are left
+out. Those of the held-out groups are in no training data of any kind, pre-training included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+AMERICAN, NEW_YORK, BRITISH = "en-us", "en-us-nyc", "en-gb-x-rp"
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One speaker.
+
+    Attributes:
+        speaker: number in the style of LibriSpeech, the same in every edition.
+        variant: name of the eSpeak NG variant.
+        base: eSpeak NG base voice, the accent.
+        gender: "M" or "F".
+    """
+
+    speaker: int
+    variant: str
+    base: str
+    gender: str
+
+    @property
+    def name(self) -> str:
+        """The name that eSpeak NG takes: base and variant."""
+        return f"{self.base}+{self.variant}"
+
+
+# Variants by group and gender. The order fixes speaker numbers and accents: append, do not insert.
+_VARIANTS = {
+    "train": (
+        "Andy Denis Diogo Henrique Hugo Jacky Lee Mike Nguyen adam antonio boris caleb edward grandpa gustave ian "
+        "kaukovalta m1 m2 m3 m4 m5 m6 m8 max michel miguel mike2 norbert paul pedro quincy rob robert sandro travis victor",
+        "Alicia anika belinda f1 f5 grandma shelby steph steph2 steph3 zac",
+    ),
+    "dev": ("Alex Michael david john", "f2 f4"),
+    "test": ("ed benjamin Gene Mario pablo edward2", "Annie linda"),
+    "dev-other": ("Reed m7", "aunty"),
+    "test-other": ("marcelo announcer", "Andrea f3"),
+}
+_FIRST_SPEAKER = {"train": 1001, "dev": 2001, "test": 3001, "dev-other": 4001, "test-other": 5001}
+# Three in five American, the others New York and British in turn.
+_ACCENTS = (AMERICAN, AMERICAN, NEW_YORK, AMERICAN, BRITISH)
+
+
+def group(name: str) -> list[Voice]:
+    """The voices of a group: "train", "dev", "test", or the less usual ones of "dev-other" and "test-other"."""
+    men, women = (names.split() for names in _VARIANTS[name])
+    spoken = [(variant, "M") for variant in men] + [(variant, "F") for variant in women]
+    return [
+        Voice(_FIRST_SPEAKER[name] + index, variant, _ACCENTS[index % len(_ACCENTS)], gender)
+        for index, (variant, gender) in enumerate(spoken)
+    ]
