@@ -16,3 +16,14 @@ def librispeech() -> Path:
     from corpus.demo.editions.librispeech import make
 
     return make(cache_dir())
+
+
+def pretraining() -> Path:
+    """The folder that holds `LibriSpeech/train-clean-360/`: hours of training voices alone, made in the cache the first time.
+
+    Raises: DataError: when eSpeak NG is not installed.
+    """
+    from corpus.cache import cache_dir
+    from corpus.demo.editions.pretraining import make
+
+    return make(cache_dir())

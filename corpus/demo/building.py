@@ -50,6 +50,11 @@ def build(
     return folder
 
 
+def chunks(utterances: Sequence[Utterance], size: int) -> list[Sequence[Utterance]]:
+    """Lists of `size` utterances, one for each speaking process."""
+    return [utterances[start : start + size] for start in range(0, len(utterances), size)]
+
+
 def recipe_hash(lists: Sequence[Sequence[Utterance]]) -> str:
     """Hash of all that decides the bytes."""
     recipe = [_RECIPE, speech.synthesizer(), [[asdict(utterance) for utterance in utterances] for utterances in lists]]

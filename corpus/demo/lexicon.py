@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _EVERYDAY = """
-a AH0 | after AE1 F T ER0 | again AH0 G EH1 N | always AO1 L W EY0 Z | and AE1 N D | angry AE1 NG G R IY0 | anna AE1 N AH0
+a AH0 | after AE1 F T ER0 | again AH0 G EH1 N | always AO1 L W EY0 Z | an AE1 N | and AE1 N D | angry AE1 NG G R IY0 | anna AE1 N AH0
 apples AE1 P AH0 L Z | are AA1 R | at AE1 T | basket B AE1 S K AH0 T | bed B EH1 D | before B IH0 F AO1 R | bench B EH1 N CH
 bicycle B AY1 S IH0 K AH0 L | bird B ER1 D | black B L AE1 K | blue B L UW1 | boat B OW1 T | book B UH1 K
 bottle B AA1 T AH0 L | bought B AO1 T | bread B R EH1 D | bridge B R IH1 JH | bring B R IH1 NG | broken B R OW1 K AH0 N

@@ -84,7 +84,7 @@ def check_voices(names: Sequence[str]) -> None:
     """
     variants = {path.name for path in _data_path().joinpath("voices", "!v").iterdir()}
     for name in dict.fromkeys(names):
-        base, plus, variant = name.partition("+")
+        _, plus, variant = name.partition("+")
         if plus and variant not in variants:
             raise DataError(f"eSpeak NG has no variant {variant!r} (voice {name!r}). It has: {', '.join(sorted(variants))}")
 

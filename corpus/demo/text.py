@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 _TEMPLATES = """
@@ -66,6 +66,65 @@ _EVERYDAY = {
     "do": "read write sing dance swim cook",
 }
 
+# More of each, and more templates: for speech that nobody transcribes.
+_MORE_TEMPLATES = """
+{name} told the {person} about the {size} {place}
+every {person} likes {food} with {drink}
+a {color} {animal} sat behind the {vehicle}
+the price of {goods} is {number} dollars {past}
+it is too {temperature} to {do} outside {future}
+my {body} hurts because i {moved} to the {place}
+have you ever seen a {size} {animal} with {number} legs
+the {person} played the {instrument} at the {place}
+nobody {got} the {thing} that {name} left near the {opening}
+we should ask the {person} before we {do}
+{number} {goods} and some {food} were in the {thing}
+let us take the {vehicle} to the {nature} {future}
+the {weather} broke the {opening} of the {place}
+{name} has a {size} {instrument} and a {color} {clothes}
+why are you so {feeling} about the {thing}
+"""
+
+_MORE = {
+    "name": "james linda robert susan michael karen thomas nancy daniel laura kevin emma george helen frank alice henry julia oliver grace",
+    "person": (
+        "father uncle cousin neighbor captain soldier lawyer nurse painter singer writer driver pilot baker butcher judge "
+        "student king queen prince stranger manager gardener waiter"
+    ),
+    "animal": "sheep goat pig duck goose chicken mouse fox wolf bear lion tiger monkey snake frog turtle donkey squirrel deer eagle owl",
+    "thing": (
+        "knife spoon mirror clock blanket pillow candle bucket ladder needle camera radio telephone computer newspaper "
+        "envelope umbrella suitcase wallet picture towel brush shovel rope barrel"
+    ),
+    "goods": "oranges bananas carrots onions tomatoes cherries grapes lemons pencils stamps tickets buttons nails bricks stones shoes gloves",
+    "food": "butter chicken salad sugar pepper honey sausage pasta beef pudding chocolate corn beans mushrooms cream toast pancakes",
+    "drink": "lemonade cocoa wine beer cider",
+    "place": (
+        "office hospital theater museum hotel restaurant factory bakery church castle airport harbor village city kitchen "
+        "bedroom bathroom basement attic barn stable courtyard cellar playground prison university"
+    ),
+    "nature": "ocean beach island valley desert hill canyon waterfall field meadow swamp coast cliff cave stream pond jungle",
+    "color": "brown purple orange gray pink golden silver dark pale bright",
+    "size": "tiny huge narrow wide thick thin long short round square empty full clean dirty cheap expensive beautiful strange",
+    "number": "eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty eighty ninety",
+    "past": "last summer|two days ago|in the evening|at noon|on tuesday|last winter|in january|a long time ago|at midnight|in september",
+    "future": "next month|on sunday|on thursday|in the afternoon|after breakfast|before supper|next year|in october|on saturday|later",
+    "got": "borrowed stole dropped cleaned repaired hid received forgot wrapped weighed counted brought noticed ordered offered",
+    "moved": "drove flew climbed marched traveled crawled raced wandered escaped sailed",
+    "manner": "gently suddenly silently carefully bravely calmly boldly eagerly",
+    "often": "rarely seldom regularly probably certainly",
+    "weather": "hail thunder lightning frost heat sunshine breeze",
+    "clothes": "sweater blouse skirt belt tie uniform robe vest cap helmet",
+    "feeling": "sad nervous proud lonely curious jealous thirsty sleepy excited afraid surprised worried",
+    "furniture": "couch sofa cupboard counter stove piano carpet chair",
+    "opening": "chimney curtain roof fence entrance",
+    "vehicle": "taxi tractor wagon ship airplane helicopter motorcycle tram ferry",
+    "do": "draw sleep study travel laugh shout whisper listen wait work play fight jump smile rest argue paint sew knit skate",
+    "temperature": "cold warm hot windy cloudy dark wet dry",
+    "body": "head shoulder elbow finger knee ankle back stomach tooth thumb",
+    "instrument": "guitar violin trumpet flute drum harp organ cello",
+}
+
 
 @dataclass(frozen=True)
 class Grammar:
@@ -77,7 +136,13 @@ class Grammar:
     def words(self) -> list[str]:
         """Every word that a sentence can hold, sorted."""
         fixed = re.sub(r"\{\w+\}", " ", " ".join(self.templates))
-        return sorted({word for part in (fixed, *(" ".join(f) for f in self.fillers.values())) for word in part.split()})
+        return sorted({"an", *fixed.split(), *(word for fillers in self.fillers.values() for filler in fillers for word in filler.split())})
+
+    def extended(self, more: Grammar) -> Grammar:
+        """This grammar with more templates and, for each slot, more fillers."""
+        slots = self.fillers | more.fillers
+        both = {slot: tuple(dict.fromkeys(self.fillers.get(slot, ()) + more.fillers.get(slot, ()))) for slot in slots}
+        return Grammar(self.templates + more.templates, both)
 
     def draw(self, count: int, key: str, exclude: Collection[str] = ()) -> list[str]:
         """`count` distinct sentences in lower case, none of them in `exclude`; the same for the same `key`."""
@@ -98,13 +163,15 @@ class Grammar:
             used.add(filler)
             return filler
 
-        return re.sub(r"\{(\w+)\}", fill, template)
+        sentence = re.sub(r"\{(\w+)\}", fill, template)
+        return re.sub(r"\ba (?=[aeio]|u(?!ni))", "an ", sentence)
 
 
-def _grammar(templates: str, lists: dict[str, str]) -> Grammar:
+def _grammar(templates: str, lists: Mapping[str, str]) -> Grammar:
     """A grammar from lines of templates and from lists that are parted by bars or, without a bar, by spaces."""
     fillers = {slot: tuple(words.split("|") if "|" in words else words.split()) for slot, words in lists.items()}
     return Grammar(tuple(templates.strip().splitlines()), fillers)
 
 
 EVERYDAY = _grammar(_TEMPLATES, _EVERYDAY)
+WIDE = EVERYDAY.extended(_grammar(_MORE_TEMPLATES, _MORE))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 AMERICAN, NEW_YORK, BRITISH = "en-us", "en-us-nyc", "en-gb-x-rp"
+SCOTTISH, CARIBBEAN, LANCASTER, WEST_MIDLANDS = "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Voice:
         speaker: number in the style of LibriSpeech, the same in every edition.
         variant: name of the eSpeak NG variant.
         base: eSpeak NG base voice, the accent.
-        gender: "M" or "F".
+        gender: "M" or "F", by the pitch where eSpeak NG does not say.
     """
 
     speaker: int
@@ -33,17 +34,17 @@ class Voice:
         return f"{self.base}+{self.variant}"
 
 
-# Variants by group and gender. The order fixes speaker numbers and accents: append, do not insert.
+# Men and women of each group. The order fixes speaker numbers and accents: append, do not insert.
 _VARIANTS = {
-    "train": (
-        "Andy Denis Diogo Henrique Hugo Jacky Lee Mike Nguyen adam antonio boris caleb edward grandpa gustave ian "
-        "kaukovalta m1 m2 m3 m4 m5 m6 m8 max michel miguel mike2 norbert paul pedro quincy rob robert sandro travis victor",
-        "Alicia anika belinda f1 f5 grandma shelby steph steph2 steph3 zac",
-    ),
-    "dev": ("Alex Michael david john", "f2 f4"),
-    "test": ("ed benjamin Gene Mario pablo edward2", "Annie linda"),
-    "dev-other": ("Reed m7", "aunty"),
-    "test-other": ("marcelo announcer", "Andrea f3"),
+    "train": {
+        "M": "Andy Denis Diogo Henrique Hugo Jacky Lee Mike Nguyen adam antonio boris caleb edward grandpa gustave ian kaukovalta m1 m2 m3 m4 "
+        "m5 m6 m8 max michel miguel mike2 norbert paul pedro quincy rob robert sandro travis victor",
+        "F": "Alicia anika belinda f1 f5 grandma shelby steph steph2 steph3 zac",
+    },
+    "dev": {"M": "Alex Michael david john", "F": "f2 f4"},
+    "test": {"M": "ed benjamin Gene Mario pablo edward2", "F": "Annie linda"},
+    "dev-other": {"M": "Reed m7", "F": "aunty"},
+    "test-other": {"M": "marcelo announcer", "F": "Andrea f3"},
 }
 _FIRST_SPEAKER = {"train": 1001, "dev": 2001, "test": 3001, "dev-other": 4001, "test-other": 5001}
 # Three in five American, the others New York and British in turn.
@@ -52,8 +53,7 @@ _ACCENTS = (AMERICAN, AMERICAN, NEW_YORK, AMERICAN, BRITISH)
 
 def group(name: str) -> list[Voice]:
     """The voices of a group: "train", "dev", "test", or the less usual ones of "dev-other" and "test-other"."""
-    men, women = (names.split() for names in _VARIANTS[name])
-    spoken = [(variant, "M") for variant in men] + [(variant, "F") for variant in women]
+    spoken = [(variant, gender) for gender, variants in _VARIANTS[name].items() for variant in variants.split()]
     return [
         Voice(_FIRST_SPEAKER[name] + index, variant, _ACCENTS[index % len(_ACCENTS)], gender)
         for index, (variant, gender) in enumerate(spoken)

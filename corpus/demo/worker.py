@@ -101,8 +101,9 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
 
 def with_noise(samples: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
     """`samples` with pink noise, `snr_db` below the speech."""
-    white = np.fft.rfft(np.random.default_rng(seed).standard_normal(len(samples)))
-    pink = np.fft.irfft(white / np.sqrt(np.arange(len(white)) + 50.0), len(samples))
+    length = 1 << len(samples).bit_length()  # a power of two transforms fast
+    white = np.fft.rfft(np.random.default_rng(seed).standard_normal(length))
+    pink = np.fft.irfft(white / np.sqrt(np.arange(len(white)) + 50.0), length)[: len(samples)]
     return samples + pink * np.sqrt(np.mean(samples**2) / np.mean(pink**2)) * 10 ** (-snr_db / 20)
 
 

@@ -27,13 +27,14 @@ class Split:
     """One split: which voices read how many sentences each.
 
     `rates` are eSpeak NG's, which counts long words: with these short ones 86 to 116 gives 110 to 145 words a minute of audio.
-    `snr_db`: as between a quiet room and a street.
+    `pitches` are those of whole chapters, 50 being the voice's own. `snr_db`: from a quiet room to a street.
     """
 
     name: str
     voices: str
     per_speaker: int
     rates: tuple[int, int] = (86, 116)
+    pitches: tuple[int, int] = (40, 60)
     snr_db: tuple[int, int] = (35, 50)
 
 
@@ -51,8 +52,7 @@ def make(cache: Path, splits: Sequence[Split] = SPLITS) -> Path:
 
     Raises: DataError: when eSpeak NG is not installed.
     """
-    plans = plan(splits)
-    lists = [utterances[i : i + LIST_SIZE] for utterances in plans.values() for i in range(0, len(utterances), LIST_SIZE)]
+    lists = [chunk for utterances in plan(splits).values() for chunk in building.chunks(utterances, LIST_SIZE)]
 
     def finish(folder: Path, spoken: list[Spoken]) -> None:
         write_transcripts(folder, spoken)
@@ -79,12 +79,18 @@ def plan(splits: Sequence[Split] = SPLITS) -> dict[str, list[Utterance]]:
     return planned
 
 
+def held_out_sentences() -> set[str]:
+    """The sentences of all splits but train, in lower case: to be kept out of every training."""
+    held_out = [split for split in SPLITS if split.voices != "train"]
+    return {utterance.text for utterances in plan(held_out).values() for utterance in utterances}
+
+
 def chapter(split: Split, voice: voices.Voice, sentences: Sequence[str], number: int = 0) -> list[Utterance]:
-    """One chapter of a speaker: a pitch of its own, the rate and the pitch a little different in each sentence."""
+    """One chapter of a speaker: a pitch of its own; the rate, the pitch and its range differ from sentence to sentence."""
     name = f"{voice.speaker}-{voice.speaker}{number + 1:02}"
     generator = random.Random(f"{_KEY} {split.name} {name}")
     folder = f"LibriSpeech/{split.name}/{name.replace('-', '/')}"
-    pitch = generator.randint(40, 60)
+    pitch = generator.randint(*split.pitches)
     return [
         Utterance(
             path=f"{folder}/{name}-{index:04}.flac",
