@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from upstream.errors import UpstreamError
+
+Padding = Literal["alone", "reference"]  # every utterance as if by itself, or the published batch-dependent behaviour
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,34 @@ class Upstream(nn.Module, ABC):
 
     Attributes:
         name: registered name.
+        takes_checkpoint: whether there are weights to load.
+        code_version: raised when the same weights give other states; part of the fingerprint.
         sample_rate: Hz.
         stride: samples a frame.
         dim: features a frame, D.
         num_states: hidden states, L; constant.
         minimum_samples: the shortest utterance that the encoder accepts.
+        padding: how the batch acts on an utterance.
     """
 
-    name: ClassVar[str]
+    name: str
+    takes_checkpoint: ClassVar[bool] = True
+    code_version: ClassVar[int] = 1
     sample_rate: ClassVar[int] = 16_000
     stride: int
     dim: int
     num_states: int
     minimum_samples: int
+    padding: Padding = "alone"
+
+    @classmethod
+    @abstractmethod
+    def from_checkpoint(cls, path: Path | None, padding: Padding = "alone") -> Upstream:
+        """Build the encoder from a checkpoint file or folder; None where the encoder takes none.
+
+        Raises:
+            UpstreamError: the checkpoint is not one of this family, or does not fit.
+        """
 
     @abstractmethod
     def forward(self, wavs: Tensor, lengths: Tensor) -> Representation:
@@ -55,6 +73,10 @@ class Upstream(nn.Module, ABC):
         Raises:
             UpstreamError: an utterance is shorter than `minimum_samples`.
         """
+
+    def configuration(self) -> dict[str, Any]:
+        """Plain values that, with the weights, decide the states; part of the fingerprint."""
+        return {}
 
     def check_lengths(self, lengths: Tensor) -> None:
         """Refuse utterances that are too short to encode."""

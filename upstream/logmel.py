@@ -13,6 +13,7 @@ import torchaudio.functional as AF
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from upstream.base import Padding
 from upstream.frames import EPS, append_deltas, normalize, zero_padding
 from upstream.settings import Settings
 from upstream.transformer import valid_frames
@@ -20,8 +21,6 @@ from upstream.transformer import valid_frames
 SAMPLE_RATE = 16_000
 MFCC_MELS = 128  # torchaudio's MFCC default, which the published front end leaves as it is
 MFCC_EPS = 1e-6  # the same
-
-Padding = Literal["alone", "reference"]
 
 
 class FeatureConfig(Settings):

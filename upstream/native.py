@@ -101,9 +101,9 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
         UpstreamError: names that are missing, unexpected or of another shape, each listed.
     """
     own = module.state_dict()
-    problems = [f"missing {_some(own.keys() - tensors.keys())}"] if own.keys() - tensors.keys() else []
+    problems = [f"missing {some(own.keys() - tensors.keys())}"] if own.keys() - tensors.keys() else []
     if tensors.keys() - own.keys():
-        problems.append(f"unexpected {_some(tensors.keys() - own.keys())}")
+        problems.append(f"unexpected {some(tensors.keys() - own.keys())}")
     problems += [
         f"'{name}' is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
         for name in sorted(own.keys() & tensors.keys())
@@ -114,7 +114,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     module.load_state_dict(dict(tensors))
 
 
-def _some(names: set[str], limit: int = 6) -> str:
+def some(names: set[str], limit: int = 6) -> str:
     """The first names, quoted, and how many more there are."""
     shown = ", ".join(f"'{name}'" for name in sorted(names)[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -17,10 +17,10 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
-from upstream.base import Representation, Upstream
+from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
 from upstream.kaldi import KaldiConfig, KaldiFeatures
-from upstream.logmel import LogMel, LogMelConfig, Padding
+from upstream.logmel import LogMel, LogMelConfig
 from upstream.native import WEIGHTS_FILE, load_strictly, read_config, read_tensors, write_native
 from upstream.settings import Settings, parse
 from upstream.transformer import ACTIVATIONS, Transformer, TransformerOptions
@@ -217,7 +217,6 @@ class Tera(Upstream):
 
     name = "tera"
     family: ClassVar[str] = "tera"
-    code_version: ClassVar[int] = 1  # raise when the same weights give other states
 
     def __init__(self, config: TeraConfig | None = None, padding: Padding = "alone") -> None:
         super().__init__()
@@ -232,6 +231,21 @@ class Tera(Upstream):
         self.dim = self.config.transformer.hidden_size
         self.num_states = self.config.transformer.num_hidden_layers + 1
         self.minimum_samples = self.front_end.minimum_samples
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | None, padding: Padding = "alone") -> Tera:
+        """Load a folder in the native format, or a file in s3prl's."""
+        from upstream.tera_checkpoint import load_s3prl
+
+        if path is None:
+            raise UpstreamError(f"{cls.name}: needs a checkpoint (-k): a file, a folder or OWNER/NAME on the hub")
+        if path.is_dir() or path.name == WEIGHTS_FILE:
+            return cls.from_native(path if path.is_dir() else path.parent, padding)
+        return load_s3prl(path, padding)
+
+    def configuration(self) -> dict[str, Any]:
+        """The three configuration blocks."""
+        return self.config.model_dump(mode="json")
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Representation:
         """Encode waveforms (B, T) with `lengths` (B,) valid samples each; see `Upstream.forward`."""

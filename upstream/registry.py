@@ -1,0 +1,94 @@
+"""Finding things by name without importing them: encoders here, tasks and objectives in their own rooms.
+
+A registry knows where each name is defined (`module:attribute`) and imports that module only when the name is loaded. Names
+come from a folder of this project and from entry points of installed packages; adding one is adding a file.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+def modules_in(folder: Path, package: str, without: Iterable[str] = ()) -> dict[str, str]:
+    """The modules of a package folder as `{name: package.name}`; `without` and names with a leading underscore are left out."""
+    skipped = set(without)
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    return {name: f"{package}.{name}" for name in names if not name.startswith("_") and name not in skipped}
+
+
+class Registry:
+    """Names of one kind.
+
+    Args:
+        kind: what the names are, for messages: `upstream`, `task`.
+        error: class of the errors raised.
+        own: gives this project's names and their targets, `module` or `module:attribute`.
+        group: entry-point group through which other packages add names.
+        aliases: gives other names and what they stand for; asked only when a name is not found.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        error: type[Exception],
+        own: Callable[[], Mapping[str, str]],
+        group: str,
+        aliases: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self.kind, self.error, self.own, self.group, self.aliases = kind, error, own, group, aliases
+
+    @cached_property
+    def targets(self) -> dict[str, str]:
+        """Where each name is defined, sorted by name.
+
+        Raises:
+            error: two packages claim one name.
+        """
+        from importlib import metadata  # heavy, as difflib below: not at import
+
+        targets = dict(self.own())
+        for point in metadata.entry_points(group=self.group):
+            if targets.get(point.name, point.value) != point.value:
+                raise self.error(
+                    f"two {self.kind}s are called '{point.name}': {targets[point.name]} and {point.value} "
+                    f"(entry point {self.group}); uninstall one of the packages"
+                )
+            targets[point.name] = point.value
+        return dict(sorted(targets.items()))
+
+    def names(self) -> list[str]:
+        """All names, without aliases."""
+        return list(self.targets)
+
+    def resolve(self, name: str) -> str:
+        """The registered name behind `name`, which may be an alias.
+
+        Raises:
+            error: unknown; the message has the nearest name and all known ones.
+        """
+        if name in self.targets:
+            return name
+        aliases = self.aliases()
+        if name in aliases:
+            return aliases[name]
+        raise self.error(unknown(self.kind, name, self.names(), aliases))
+
+    def load(self, name: str) -> Any:
+        """Import and return the module or attribute behind a name or alias."""
+        module, _, attribute = self.targets[self.resolve(name)].partition(":")
+        found = importlib.import_module(module)
+        return getattr(found, attribute) if attribute else found
+
+
+def unknown(kind: str, name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    """The message for a name that does not exist; `others` may be meant too, but are not listed."""
+    import difflib
+
+    names = list(known)
+    nearest = difflib.get_close_matches(name, [*names, *others], n=1, cutoff=0.5)
+    guess = f": did you mean '{nearest[0]}'?" if nearest else ";"
+    return f"unknown {kind} '{name}'{guess} known: {', '.join(names) or 'none'}"

@@ -1,0 +1,207 @@
+"""TERA, Mockingjay and Audio ALBERT checkpoints in s3prl's format, both ways.
+
+The file is a dictionary: `Transformer` and `SpecHead` (weights), `Upstream_Config` (older files: `Config`) with the blocks
+`transformer`, `task` and `audio`. Source: s3prl upstream/mockingjay/builder.py and pretrain/mockingjay/pretrain_expert.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from upstream.base import Padding
+from upstream.checkpoint import plain, read_checkpoint
+from upstream.errors import UpstreamError
+from upstream.kaldi import KaldiConfig
+from upstream.logmel import LogMelConfig
+from upstream.native import some
+from upstream.settings import Settings
+from upstream.tera import ENCODER, HEAD, SpecHead, Tera, TeraConfig, TransformerConfig, front_end
+
+logger = logging.getLogger(__name__)
+
+# Keys that files may lack: they came later, and their defaults are what was done before.
+LATER_KEYS = {"input_dim", "share_layer", "pre_layer_norm"}
+
+LAYER = {  # published name, own name
+    "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "feed_forward.inner",
+    "output.dense": "feed_forward.output",
+    "output.LayerNorm": "feed_forward_norm",
+}
+ALIASES = {"attention.LayerNorm": "attention.output.LayerNorm", "LayerNorm": "output.LayerNorm"}  # pre-LN stores these twice
+QKV = [f"attention.self.{part}" for part in ("query", "key", "value")]
+INPUT = {"input_representations.spec_transform": "input_projection", "input_representations.LayerNorm": "input_norm"}
+HEAD_NAMES = {"dense": "dense", "LayerNorm": "norm", "output": "output"}
+
+
+def read_s3prl(path: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
+    """Read a published file.
+
+    Returns: the configuration, and the tensors under native names, those of the head included.
+
+    Raises:
+        UpstreamError: not such a file; weights missing, unexpected or unequal where they should be equal; stacked frames.
+    """
+    content = read_checkpoint(path)
+    if not isinstance(content, Mapping) or not isinstance(content.get("Transformer"), Mapping):
+        raise UpstreamError(f"{path}: is not a TERA checkpoint: it has no 'Transformer' weights")
+    config = _read_config(content, path)
+    weights = _renamed(content["Transformer"])
+    _refuse_stacked_frames(weights, config, path)
+    tensors = {ENCODER + name: tensor for name, tensor in from_published(weights, config, str(path)).items()}
+    for name, tensor in _renamed(content.get("SpecHead") or {}).items():
+        part, _, kind = name.rpartition(".")
+        tensors[f"{HEAD}{HEAD_NAMES.get(part, part)}.{kind}"] = tensor.float()
+    return config, tensors
+
+
+def load_s3prl(path: Path, padding: Padding = "alone") -> Tera:
+    """Build the encoder of a published file."""
+    config, tensors = read_s3prl(path)
+    model = Tera(config, padding)
+    model.load_encoder(tensors, str(path))
+    return model
+
+
+def write_s3prl(path: Path, model: Tera, head: SpecHead | None = None, step: int = 0) -> None:
+    """Write a file that s3prl reads as its own; in place whole or not at all."""
+    content: dict[str, Any] = {"Transformer": to_published(model), "Upstream_Config": _published_config(model.config)}
+    content |= {"Config": {}, "Step": step}
+    if head is not None:
+        own = head.state_dict()
+        content["SpecHead"] = {
+            f"{published}.{kind}": own[f"{name}.{kind}"].cpu() for published, name in HEAD_NAMES.items() for kind in ("weight", "bias")
+        }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(content, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def from_published(weights: Mapping[str, Tensor], config: TeraConfig, where: str) -> dict[str, Tensor]:
+    """Encoder weights under own names, query, key and value joined, one copy of a shared layer."""
+    weights = {name: tensor.float() for name, tensor in weights.items()}
+    _drop_copies(weights, config, where)
+    pairs = dict(_names(config))
+    expected = {part for published in pairs.values() for part in published}
+    if missing := expected - weights.keys():
+        raise UpstreamError(f"{where}: weights are missing: {some(missing)}")
+    if unexpected := weights.keys() - expected:
+        raise UpstreamError(f"{where}: weights are not part of the configured encoder: {some(unexpected)}")
+    return {own: torch.cat([weights[part] for part in published]) for own, published in pairs.items()}
+
+
+def to_published(model: Tera) -> dict[str, Tensor]:
+    """Encoder weights under s3prl's names, with the copies that it stores."""
+    config, own = model.config, model.encoder.state_dict()
+    weights: dict[str, Tensor] = {}
+    for name, published in _names(config):
+        parts = own[name].detach().cpu().chunk(len(published))
+        weights |= {part: tensor.clone() for part, tensor in zip(published, parts, strict=True)}
+    for copy, original in _copies(config):
+        weights[copy] = weights[original].clone()
+    return weights
+
+
+def _names(config: TeraConfig) -> Iterator[tuple[str, list[str]]]:
+    """Each own name with the published name, or the three that are joined in it."""
+    layers = 1 if config.transformer.share_layer else config.transformer.num_hidden_layers
+    for kind in ("weight", "bias"):
+        for published, own in INPUT.items():
+            yield f"{own}.{kind}", [f"{published}.{kind}"]
+        for index in range(layers):
+            yield f"transformer.layers.{index}.attention.qkv.{kind}", [f"encoder.layer.{index}.{part}.{kind}" for part in QKV]
+            for published, own in LAYER.items():
+                yield f"transformer.layers.{index}.{own}.{kind}", [f"encoder.layer.{index}.{published}.{kind}"]
+        for index in range(config.transformer.num_hidden_layers + 1 if config.transformer.pre_layer_norm else 0):
+            yield f"state_norms.{index}.{kind}", [f"encoder.LayerNorm.{index}.{kind}"]
+
+
+def _copies(config: TeraConfig) -> Iterator[tuple[str, str]]:
+    """Published names that repeat another one's tensor: (copy, original)."""
+    block = config.transformer
+    for kind in ("weight", "bias"):
+        for index in range(1 if block.share_layer else 0, block.num_hidden_layers if block.share_layer else 0):
+            for part in [*QKV, *LAYER]:
+                yield f"encoder.layer.{index}.{part}.{kind}", f"encoder.layer.0.{part}.{kind}"
+        for index in range(block.num_hidden_layers if block.pre_layer_norm else 0):
+            for copy, original in ALIASES.items():
+                yield f"encoder.layer.{index}.{copy}.{kind}", f"encoder.layer.{index}.{original}.{kind}"
+
+
+def _drop_copies(weights: dict[str, Tensor], config: TeraConfig, where: str) -> None:
+    """Remove repeated tensors after checking that they do repeat."""
+    for copy, original in reversed(list(_copies(config))):
+        if copy in weights and original in weights and not torch.equal(weights[copy], weights[original]):
+            raise UpstreamError(f"{where}: '{copy}' should equal '{original}' and does not; the file fits no published configuration")
+    for copy, _ in _copies(config):
+        weights.pop(copy, None)
+
+
+def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Very old files call a norm's weight `gamma` and its bias `beta`."""
+    swap = {"gamma": "weight", "beta": "bias"}
+    split = {name: name.rpartition(".") for name in weights}
+    return {f"{stem}{dot}{swap.get(leaf, leaf)}": weights[name] for name, (stem, dot, leaf) in split.items()}
+
+
+def _read_config(content: Mapping[str, Any], path: Path) -> TeraConfig:
+    """The three blocks, from `Config` of older files or from `Upstream_Config`."""
+    found = {key: plain(content.get(key)) for key in ("Config", "Upstream_Config")}
+    source = next((key for key, blocks in found.items() if isinstance(blocks, Mapping) and "transformer" in blocks), None)
+    if source is None:
+        raise UpstreamError(f"{path}: neither 'Config' nor 'Upstream_Config' has a 'transformer' block; the encoder's shape is unknown")
+    where, blocks = f"{path}: {source}", found[source]
+    if not blocks.get("audio"):
+        raise UpstreamError(f"{where}: has no 'audio' block: trained on features from files, it cannot encode waveforms")
+    transformer = dict(blocks["transformer"])
+    if transformer.pop("downsample_rate", 1) != 1:
+        raise _stacked(path, "transformer.downsample_rate is not 1")
+    if missing := set(TransformerConfig.model_fields) - LATER_KEYS - transformer.keys():
+        raise UpstreamError(f"{where}: the 'transformer' block lacks {some(missing)}")
+    kind = KaldiConfig if "kaldi" in blocks["audio"] else LogMelConfig
+    values = {
+        "transformer": _known(transformer, TransformerConfig, f"{where}: transformer"),
+        "task": blocks.get("task") or {},
+        "audio": _known(blocks["audio"], kind, f"{where}: audio"),
+    }
+    return TeraConfig.read(values, where)
+
+
+def _known(block: Mapping[str, Any], model: type[Settings], where: str) -> dict[str, Any]:
+    """Drop, with a warning, the keys that the original reads past too."""
+    for key in sorted(block.keys() - set(model.model_fields)):
+        logger.warning("%s: '%s' has no effect", where, key)
+    return {key: value for key, value in block.items() if key in model.model_fields}
+
+
+def _published_config(config: TeraConfig) -> dict[str, Any]:
+    """The blocks as s3prl writes them: no empty target, and no level as the word None."""
+    blocks = config.model_dump(mode="json")
+    audio = blocks["audio"]
+    if audio.get("target", ...) is None:
+        del audio["target"]
+    if audio.get("target_level", ...) is None:
+        audio["target_level"] = "None"
+    return blocks
+
+
+def _refuse_stacked_frames(weights: Mapping[str, Tensor], config: TeraConfig, path: Path) -> None:
+    projection = weights.get("input_representations.spec_transform.weight")
+    width = front_end(config).dim
+    if projection is not None and projection.shape[1] != width and projection.shape[1] % width == 0:
+        raise _stacked(path, f"its input is {projection.shape[1]} wide, {projection.shape[1] // width} × the {width} features")
+
+
+def _stacked(path: Path, sign: str) -> UpstreamError:
+    return UpstreamError(f"{path}: stacks consecutive frames (the first Mockingjay code; {sign}); such encoders cannot be read, by s3prl either")
