@@ -41,11 +41,14 @@ def build(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
-            for leftover in folder.parent.glob(f".{name}-*.making*"):
-                if leftover.name.startswith(f".{folder.name}."):
-                    shutil.rmtree(leftover)
+            for leftover in folder.parent.glob(f".{folder.name}.making-*"):  # of processes that were killed
+                shutil.rmtree(leftover, ignore_errors=True)
             making = folder.with_name(f".{folder.name}.making-{os.getpid()}")
-            finish(making, _speak(name, lists, making))
+            try:
+                finish(making, _speak(name, lists, making))
+            except BaseException:
+                shutil.rmtree(making, ignore_errors=True)
+                raise
             _rename(making, folder)
     return folder
 
@@ -66,7 +69,7 @@ def _speak(name: str, lists: Sequence[Sequence[Utterance]], folder: Path) -> lis
 
     utterances = sum(map(len, lists))
     started = time.monotonic()
-    with tqdm(total=utterances, desc=f"speaking the demo corpus {name}", unit="utt", file=sys.stderr, leave=False) as bar:
+    with tqdm(total=utterances, desc=f"making demo corpus {name}", unit="utt", leave=False, disable=None) as bar:
         spoken = [said for list_spoken in speech.speak(lists, folder, bar.update) for said in list_spoken]
     minutes = sum(said.seconds for said in spoken) / 60
     sys.stderr.write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -123,16 +124,19 @@ def _speak_list(utterances: Sequence[Utterance], root: Path, progress: Callable[
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "corpus.demo.worker"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, encoding="utf-8", **pipes) as process:
-        json.dump({"root": str(root), "utterances": [asdict(utterance) for utterance in utterances]}, process.stdin)
-        process.stdin.close()
+    work = json.dumps({"root": str(root.resolve()), "utterances": [asdict(utterance) for utterance in utterances]})
+    with subprocess.Popen(command, cwd=_PROJECT, env=environment, text=True, encoding="utf-8", **pipes) as process:
+        with contextlib.suppress(BrokenPipeError):  # it ended early: its complaint is read below
+            process.stdin.write(work)
+            process.stdin.close()
         spoken = []
         for line in process.stdout:
             spoken.append(_spoken(utterances[len(spoken)], json.loads(line)))
             progress()
         complaint = process.stderr.read().strip()
     if process.returncode != 0 or len(spoken) != len(utterances):
-        raise DataError(f"eSpeak NG stopped after {len(spoken)} of {len(utterances)} utterances (exit {process.returncode}): {complaint}")
+        reason = complaint.splitlines()[-1] if complaint else f"exit status {process.returncode}"
+        raise DataError(f"eSpeak NG stopped after {len(spoken)} of {len(utterances)} utterances: {reason}")
     return spoken
 
 

@@ -145,14 +145,20 @@ class Grammar:
         return Grammar(self.templates + more.templates, both)
 
     def draw(self, count: int, key: str, exclude: Collection[str] = ()) -> list[str]:
-        """`count` distinct sentences in lower case, none of them in `exclude`; the same for the same `key`."""
-        generator, seen, sentences = random.Random(key), set(exclude), []
-        while len(sentences) < count:
+        """`count` distinct sentences in lower case, none of them in `exclude`; the same for the same `key`.
+
+        Raises: ValueError: when so many are not found among a hundred times as many draws.
+        """
+        generator, excluded, sentences = random.Random(key), set(exclude), {}
+        for _ in range(100 * count):
+            if len(sentences) == count:
+                break
             sentence = self._sentence(generator)
-            if sentence not in seen:
-                seen.add(sentence)
-                sentences.append(sentence)
-        return sentences
+            if sentence not in excluded:
+                sentences[sentence] = None
+        if len(sentences) < count:
+            raise ValueError(f"only {len(sentences)} of {count} sentences found (key {key!r})")
+        return list(sentences)
 
     def _sentence(self, generator: random.Random) -> str:
         template = generator.choice(self.templates)

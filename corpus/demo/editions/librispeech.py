@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -36,6 +37,11 @@ class Split:
     rates: tuple[int, int] = (86, 116)
     pitches: tuple[int, int] = (40, 60)
     snr_db: tuple[int, int] = (35, 50)
+    speakers: int | None = None  # the first so many of the voices; None for all
+
+    def readers(self) -> list[voices.Voice]:
+        """The voices that read."""
+        return voices.group(self.voices)[: self.speakers]
 
 
 SPLITS = (
@@ -44,6 +50,12 @@ SPLITS = (
     Split("dev-clean", "dev", 12),
     Split("dev-other", "dev-other", 12, snr_db=(15, 25)),
     Split("train-clean-100", "train", 18),
+)
+# The same in a second, for tests.
+TINY = (
+    Split("test-clean", "test", 2, speakers=1),
+    Split("dev-clean", "dev", 2, speakers=1),
+    Split("train-clean-100", "train", 4, speakers=2),
 )
 
 
@@ -56,9 +68,8 @@ def make(cache: Path, splits: Sequence[Split] = SPLITS) -> Path:
 
     def finish(folder: Path, spoken: list[Spoken]) -> None:
         write_transcripts(folder, spoken)
-        words = {word for said in spoken for word in said.utterance.text.split()}
-        (folder / "librispeech-lexicon.txt").write_text("\n".join(lexicon.lines(words)) + "\n", encoding="utf-8")
-        write_speakers(folder / "LibriSpeech" / "SPEAKERS.TXT", splits)
+        write_speakers(folder / "LibriSpeech" / "SPEAKERS.TXT", splits, spoken)
+        write_lines(folder / "librispeech-lexicon.txt", lexicon.lines(text.EVERYDAY.words()))
 
     return building.build(cache, "librispeech", lists, finish)
 
@@ -68,7 +79,7 @@ def plan(splits: Sequence[Split] = SPLITS) -> dict[str, list[Utterance]]:
     planned: dict[str, list[Utterance]] = {}
     used: set[str] = set()
     for split in splits:
-        readers = voices.group(split.voices)
+        readers = split.readers()
         sentences = text.EVERYDAY.draw(split.per_speaker * len(readers), f"{_KEY} {split.name} sentences", exclude=used)
         used.update(sentences)
         planned[split.name] = [
@@ -118,7 +129,7 @@ def write_transcripts(folder: Path, spoken: Sequence[Spoken]) -> None:
             phone_lines.append(json.dumps({"utt_id": utt_id, "phones": phones}))
         stem = f"{parent.parent.name}-{parent.name}"
         for suffix, lines in ((".trans.txt", transcripts), (".alignment.txt", word_lines), (".phones.jsonl", phone_lines)):
-            (parent / (stem + suffix)).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_lines(parent / (stem + suffix), lines)
 
 
 def _alignment_line(utt_id: str, said: Spoken) -> str:
@@ -136,9 +147,20 @@ def _alignment_line(utt_id: str, said: Spoken) -> str:
     return f'{utt_id} "{",".join(words)}" "{",".join(f"{end:.4f}" for end in ends)}"'
 
 
-def write_speakers(path: Path, splits: Sequence[Split]) -> None:
+def write_speakers(path: Path, splits: Sequence[Split], spoken: Sequence[Spoken]) -> None:
     """The table of speakers, in the columns of LibriSpeech's own, with the voice as the name."""
+    seconds: Counter[str] = Counter()
+    for said in spoken:
+        seconds[said.utterance.path.split("/")[2]] += said.seconds
     rows = [";ID  |SEX| SUBSET           |MINUTES| NAME"]
-    for split in splits:
-        rows += [f"{voice.speaker:<5}| {voice.gender} | {split.name:<17}|       | {voice.name}" for voice in voices.group(split.voices)]
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    rows += [
+        f"{voice.speaker:<5}| {voice.gender} | {split.name:<17}| {seconds[str(voice.speaker)] / 60:<6.2f}| {voice.name}"
+        for split in splits
+        for voice in split.readers()
+    ]
+    write_lines(path, rows)
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """A text file of these lines."""
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")

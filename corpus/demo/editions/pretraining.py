@@ -39,7 +39,7 @@ def make(cache: Path, split: Split = SPLIT) -> Path:
 
     def finish(folder: Path, spoken: list[Spoken]) -> None:
         librispeech.write_transcripts(folder, spoken)
-        librispeech.write_speakers(folder / "LibriSpeech" / "SPEAKERS.TXT", [split])
+        librispeech.write_speakers(folder / "LibriSpeech" / "SPEAKERS.TXT", [split], spoken)
 
     return building.build(cache, "pretraining", building.chunks(utterances, LIST_SIZE), finish)
 
@@ -47,7 +47,7 @@ def make(cache: Path, split: Split = SPLIT) -> Path:
 def plan(split: Split = SPLIT) -> list[Utterance]:
     """What is said: `split.per_speaker` sentences a chapter, every second one from the wide vocabulary."""
     held_out = librispeech.held_out_sentences()
-    readers = [(voice, number) for voice in voices.group(split.voices) for number in range(_CHAPTERS)]
+    readers = [(voice, number) for voice in split.readers() for number in range(_CHAPTERS)]
     count = split.per_speaker * len(readers)
     everyday = text.EVERYDAY.draw((count + 1) // 2, f"{_KEY} everyday", exclude=held_out)
     wide = text.WIDE.draw(count // 2, f"{_KEY} wide", exclude=held_out.union(everyday))
