@@ -1,0 +1,78 @@
+"""Heads shared by tasks. Shape letters: B batch, F frames, D features, C classes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class RecurrentCTC(nn.Module):
+    """Projection, bidirectional LSTM layers each followed by dropout, and a linear layer to symbols.
+
+    Source: SUPERB's ASR and SF head (Yang et al., 2021); s3prl downstream/asr/model.py, RNNs.
+
+    Args:
+        dim, stride: features a frame, and samples between frames.
+        classes: symbols, the blank included.
+        total_rate: samples between the frames that the LSTM sees; -1 leaves the stride.
+        sample_style: `concat` stacks frames to get there, `drop` keeps every n-th.
+    """
+
+    def __init__(
+        self, dim: int, stride: int, classes: int, *, projection: int, hidden: int, layers: int, dropout: float,
+        total_rate: int = -1, sample_style: Literal["concat", "drop"] = "concat",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.factor = max(1, round(total_rate / stride)) if total_rate > 0 else 1
+        self.stacked = sample_style == "concat"
+        self.projection = nn.Linear(dim * self.factor if self.stacked else dim, projection)
+        sizes = [projection] + [2 * hidden] * (layers - 1)
+        self.layers = nn.ModuleList(BidirectionalLSTM(size, hidden) for size in sizes)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(2 * hidden, classes)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, F, D) with `lengths` (B,) to logits (B, F', C) and their lengths (B,)."""
+        features, lengths = self._subsample(features, lengths)
+        x = self.projection(features)
+        for layer in self.layers:
+            x = self.dropout(layer(x, lengths))
+        return self.output(x), lengths
+
+    def _subsample(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Fewer frames: (B, F, D) to (B, F // factor, D × factor) or (B, F / factor, D)."""
+        if self.factor == 1:
+            return features, lengths
+        if not self.stacked:
+            return features[:, :: self.factor], (lengths - 1) // self.factor + 1
+        batch, frames, dim = features.shape
+        kept = frames // self.factor
+        if kept == 0:  # shorter than one stacked frame: filled up with zeros
+            features, kept = nn.functional.pad(features, (0, 0, 0, self.factor - frames)), 1
+        stacked = features[:, : kept * self.factor].reshape(batch, kept, dim * self.factor)
+        return stacked, (lengths // self.factor).clamp(min=1)
+
+
+class BidirectionalLSTM(nn.Module):
+    """A bidirectional LSTM over padded sequences, with the values that packed sequences give.
+
+    The backward direction runs over each utterance's valid frames reversed. On a CPU this trains several times faster than
+    packed sequences, which leave the fused kernel.
+    """
+
+    def __init__(self, size: int, hidden: int) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(size, hidden, batch_first=True)
+        self.backwards = nn.LSTM(size, hidden, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, F, D) with `lengths` (B,) valid frames to (B, F, 2 × hidden), zero past each length."""
+        position = torch.arange(x.shape[1], device=x.device)[None]
+        valid = position < lengths[:, None]
+        mirror = torch.where(valid, lengths[:, None] - 1 - position, position)[..., None]
+        ahead = self.forwards(x)[0]
+        back = self.backwards(x.gather(1, mirror.expand_as(x)))[0]
+        both = torch.cat([ahead, back.gather(1, mirror.expand_as(back))], -1)
+        return both.masked_fill(~valid[..., None], 0.0)

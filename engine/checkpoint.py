@@ -1,0 +1,52 @@
+"""Checkpoints: tensors and plain values only, written whole or not at all, under s3prl's names and keys.
+
+Keys: Downstream, Featurizer, Upstream (with -f), Optimizer, Scheduler, Step, Epoch, Args, Config, and Run: what resuming
+needs beside them (place in the data, best value so far, loss since the last logged line, seconds spent).
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+
+from corpus.files import write_atomically
+from engine.errors import CheckpointError
+
+STATES = re.compile(r"^states-(\d+)\.ckpt$")
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint: temporary file, fsync, rename."""
+    write_atomically(path, lambda file: torch.save(state, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of ours to the CPU, executing nothing. Raises CheckpointError naming the file and the remedy."""
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{path} is no usable checkpoint ({reason[0][:120]}); give a states-*.ckpt or *-best.ckpt that a run wrote") from None
+    missing = [key for key in ("Step", "Args", "Config") if not isinstance(state, dict) or key not in state]
+    if missing:
+        raise CheckpointError(f"{path} is not a checkpoint of a run: it lacks {', '.join(missing)}")
+    return state
+
+
+def states(folder: Path) -> list[Path]:
+    """`states-STEP.ckpt` in a folder, oldest first."""
+    found = [(int(match[1]), path) for path in folder.glob("states-*.ckpt") if (match := STATES.match(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` states; called after the newest is safely written."""
+    for path in states(folder)[:-keep]:
+        path.unlink(missing_ok=True)

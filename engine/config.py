@@ -1,0 +1,239 @@
+"""The configuration: YAML files and `-o` overrides read into checked models. Every problem is reported at once.
+
+Top-level blocks: task, protocol, corpus, head, runner, optimizer, scheduler, specaug, store (downstream);
+task, corpus, model, runner, optimizer, scheduler (pre-training).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+
+import configs
+from engine import yaml12
+from engine.errors import ConfigError, nearest
+from engine.task import Block, CorpusBlock, Objective, Protocol, Task
+
+CONFIGS = Path(configs.__path__[0])
+"""Where the shipped configurations stand, wherever the package is installed."""
+
+ALIASES = {"downstream_expert.datarc": "corpus", "downstream_expert.modelrc": "head"}
+"""s3prl's names for blocks, accepted in files and overrides."""
+
+
+class Runner(Block):
+    """The training loop. Steps count optimizer updates.
+
+    Attributes:
+        gradient_clipping: largest total L2 norm of the gradient.
+        gradient_accumulate_steps: micro-batches an update and process.
+        eval_dataloaders: splits evaluated every `eval_step`; the task's development split selects the best checkpoint.
+        max_keep: newest `states-STEP.ckpt` kept.
+        eval_batch_seconds: seconds of audio in an evaluation batch.
+        prefetch: micro-batches read ahead by a thread of their own.
+        patience: updates in a row that may be skipped for a gradient that is not finite before the run stops.
+    """
+
+    total_steps: int = Field(gt=0)
+    gradient_clipping: float = Field(1.0, gt=0)
+    gradient_accumulate_steps: int = Field(1, gt=0)
+    log_step: int = Field(100, gt=0)
+    eval_step: int = Field(1000, gt=0)
+    save_step: int = Field(1000, gt=0)
+    max_keep: int = Field(2, gt=0)
+    eval_dataloaders: list[str] = []
+    eval_batch_seconds: float = Field(60.0, gt=0)
+    prefetch: int = Field(4, ge=0)
+    patience: int = Field(20, gt=0)
+
+
+class Optimizer(Block):
+    """`Adam`, `AdamW` or `SGD` of torch.optim with torch's own defaults."""
+
+    name: Literal["Adam", "AdamW", "SGD"] = "Adam"
+    lr: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    decay_matrices_only: bool = False
+    momentum: float = Field(0.0, ge=0)
+
+
+class Scheduler(Block):
+    """Learning rate over the run: linear warm-up, hold, then decay to zero at the last step.
+
+    `constant` never decays. `warmup` and `hold` are shares of all steps.
+    """
+
+    name: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: float = Field(0.0, ge=0, le=1)
+    hold: float = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Scheduler:
+        if self.warmup + self.hold > 1:
+            raise ValueError(f"warmup {self.warmup} + hold {self.hold} is more than the whole run")
+        return self
+
+
+class SpecAug(Block):
+    """SpecAugment on the features that the head sees (superb_tasks 2.3). Ranges are [low, high): s3prl's uniform integers.
+
+    Attributes:
+        freq_mask_scale_dim: with a number, frequency widths are meant for that many features and scaled to the upstream's.
+    """
+
+    apply_time_warp: bool = True
+    time_warp_window: int = Field(5, ge=1)
+    apply_freq_mask: bool = True
+    freq_mask_width_range: tuple[int, int] = (0, 20)
+    num_freq_mask: int = Field(2, ge=0)
+    freq_mask_scale_dim: int | None = None
+    apply_time_mask: bool = True
+    time_mask_width_range: tuple[int, int] = (0, 100)
+    num_time_mask: int = Field(2, ge=0)
+
+
+class Store(Block):
+    """Representations of a frozen upstream kept on disk between epochs and runs.
+
+    Attributes:
+        mode: `auto` stores where the size is within `limit` and half of the free disk; `frames` insists; `off` never stores.
+        limit: bytes, or a size such as `10G`.
+    """
+
+    mode: Literal["auto", "frames", "off"] = "auto"
+    limit: str = "10G"
+
+    @model_validator(mode="after")
+    def _size(self) -> Store:
+        self.limit_bytes()
+        return self
+
+    def limit_bytes(self) -> int:
+        number, unit = self.limit.rstrip("KMGT"), self.limit[len(self.limit.rstrip("KMGT")) :]
+        try:
+            return int(float(number) * 1024 ** " KMGT".index(unit or " "))
+        except ValueError:
+            raise ValueError(f"limit {self.limit!r} is not a size such as 500M or 10G") from None
+
+
+class Config(Block):
+    """What both commands share."""
+
+    task: str
+    corpus: CorpusBlock
+    runner: Runner
+    optimizer: Optimizer
+    scheduler: Scheduler | None = None
+
+
+class DownstreamConfig(Config):
+    """A downstream run."""
+
+    protocol: Protocol = "superb"
+    head: Block
+    specaug: SpecAug | None = None
+    store: Store = Store()
+
+
+class PretrainConfig(Config):
+    """A pre-training run."""
+
+    model: Block
+
+
+C = TypeVar("C", bound=Config)
+
+
+def downstream_schema(task: type[Task]) -> type[DownstreamConfig]:
+    """The configuration of this task, its own `corpus` and `head` blocks included."""
+    return create_model("DownstreamConfig", __base__=DownstreamConfig, task=(Literal[task.name], task.name), corpus=(task.Corpus, ...), head=(task.Head, ...))
+
+
+def pretrain_schema(objective: type[Objective]) -> type[PretrainConfig]:
+    """The configuration of this objective."""
+    return create_model(
+        "PretrainConfig", __base__=PretrainConfig, task=(Literal[objective.name], objective.name), corpus=(objective.Corpus, ...), model=(objective.Model, ...)
+    )
+
+
+def resolve(schema: type[C], path: Path, overrides: str | None) -> C:
+    """The configuration in a file with `-o` applied. Raises ConfigError listing every problem."""
+    return validate(schema, override(_unaliased(yaml12.read(path)), overrides), str(path))
+
+
+def override(values: dict[str, Any], text: str | None) -> dict[str, Any]:
+    """A copy of `values` with `config.a.b=value` fields set, several separated by `,,`."""
+    values = _copied(values)
+    for field in filter(None, (part.strip() for part in (text or "").split(",,"))):
+        key, equals, value = field.partition("=")
+        path = key.strip().split(".")
+        if not equals or path[0] != "config" or len(path) < 2 or not all(path):
+            raise ConfigError(f"-o {field!r}: an override is config.BLOCK.KEY=VALUE, for example config.optimizer.lr=1.0e-4; several are separated by ',,'")
+        dotted = ".".join(path[1:])
+        for old, new in ALIASES.items():
+            if dotted == old or dotted.startswith(old + "."):
+                dotted = new + dotted[len(old) :]
+        *parents, last = dotted.split(".")
+        node = values
+        for parent in parents:
+            if node.get(parent) is None:
+                node[parent] = {}
+            node = node[parent]
+            if not isinstance(node, dict):
+                raise ConfigError(f"-o {field!r}: {parent!r} is a value, not a block")
+        node[last] = yaml12.parse(value.strip(), f"-o {field!r}")
+    return values
+
+
+def validate(schema: type[C], values: dict[str, Any], where: str) -> C:
+    """Checked configuration. Raises ConfigError listing every problem with the nearest valid key."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(schema, problem) for problem in error.errors()]
+        raise ConfigError(f"{where} (with -o): " + "; ".join(problems)) from None
+
+
+def _problem(schema: type[BaseModel], problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        known = _keys(schema, location[:-1])
+        return f"unknown key config.{key}{nearest(location[-1], known)} (valid here: {', '.join(known)})"
+    if problem["type"] == "missing":
+        return f"config.{key} is not given"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"config.{key}={problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _keys(schema: type[BaseModel], location: list[str]) -> list[str]:
+    """The valid keys of the block at `location`."""
+    for part in location:
+        field = schema.model_fields.get(part)
+        candidates = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type) and issubclass(t, BaseModel)] if field else []
+        if not candidates:
+            return []
+        schema = candidates[0]
+    return list(schema.model_fields)
+
+
+def _unaliased(values: dict[str, Any]) -> dict[str, Any]:
+    """s3prl's `downstream_expert.datarc` and `.modelrc` moved to `corpus` and `head`."""
+    expert = values.get("downstream_expert")
+    if not isinstance(expert, dict):
+        return values
+    values = {key: value for key, value in values.items() if key != "downstream_expert"}
+    for old, new in ALIASES.items():
+        block = expert.get(old.split(".")[1])
+        if isinstance(block, dict):
+            values[new] = {**values.get(new, {}), **block}
+    rest = {key: value for key, value in expert.items() if f"downstream_expert.{key}" not in ALIASES}
+    return {**values, "downstream_expert": rest} if rest else values
+
+
+def _copied(values: Any) -> Any:
+    return {key: _copied(value) for key, value in values.items()} if isinstance(values, dict) else values

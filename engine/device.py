@@ -1,0 +1,33 @@
+"""Device, precision and processes, by Accelerate."""
+
+from __future__ import annotations
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from engine.errors import ConfigError
+
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def accelerator(device: str | None, precision: str) -> Accelerator:
+    """The accelerator of this process; `torchrun` or `accelerate launch` before the command gives several.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one.
+        precision: a key of `PRECISIONS`.
+    """
+    import torch
+
+    if device is not None and device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise ConfigError(f"--device {device}: PyTorch sees no CUDA device here; give --device cpu")
+        if ":" in device:
+            torch.cuda.set_device(device)
+    elif device not in (None, "cpu"):
+        raise ConfigError(f"--device {device!r}: give cpu, cuda or cuda:N")
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    if cpu and precision == "fp16":
+        raise ConfigError("--precision fp16 needs a GPU; give bf16 or fp32")
+    options = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Accelerator(cpu=cpu, mixed_precision=PRECISIONS[precision], kwargs_handlers=[options])

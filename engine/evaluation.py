@@ -1,0 +1,93 @@
+"""Running a probe over a split: predictions first, every number from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from lhotse.cut import Cut
+from tqdm import tqdm
+
+from corpus.files import write_atomically
+from engine.prefetch import prefetch
+from engine.probe import Probe
+from engine.sources import Frozen, Loaded, Source
+from engine.task import Prediction, Score, Task
+
+MAX_CUTS = 32
+"""Utterances in an evaluation batch, at most."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of one split."""
+
+    predictions: list[Prediction]
+    scores: dict[str, Score]
+    loss: float
+
+
+class Evaluator:
+    """Evaluates a probe on splits; with several processes each does its share and all hold the whole outcome.
+
+    Args:
+        frozen: the upstream that only encodes; None where it is part of the probe.
+    """
+
+    def __init__(self, task: Task, probe: Probe, frozen: Frozen | None, accelerator: Accelerator) -> None:
+        self.task, self.probe, self.frozen, self.accelerator = task, probe, frozen, accelerator
+
+    def output(self, module: Any, loaded: Loaded) -> Any:
+        """The head's output for one micro-batch."""
+        samples = loaded.samples.to(self.accelerator.device)
+        if self.frozen is None:
+            assert loaded.audio is not None
+            batch = loaded.audio.to(self.accelerator.device)
+            return module(batch.wavs, batch.lengths, samples)
+        representation = self.frozen.represent(loaded)
+        return module(representation.hidden_states, representation.lengths, samples)
+
+    def evaluate(self, source: Source, batches: Sequence[Sequence[Cut]], title: str, quiet: bool) -> Evaluation:
+        """Predict and score every utterance of `batches`. The random state of training is not touched."""
+        cuts = {cut.id: cut for batch in batches for cut in batch}
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        own = batches[rank::processes]
+        rows: list[tuple[Prediction, float]] = []
+        self.probe.eval()
+        with torch.no_grad():
+            for loaded in tqdm(prefetch(source.load, own, 2), total=len(own), desc=title, unit="batch", disable=quiet, leave=False):
+                with self.accelerator.autocast():
+                    output = self.output(self.probe, loaded)
+                    loss = float(self.task.loss(output, loaded.labels))
+                rows += [(prediction, loss) for prediction in self.task.predict(output, loaded.utt_ids)]
+        if processes > 1:
+            rows = gather_object(rows)
+        rows.sort(key=lambda row: row[0].utt_id)
+        predictions = [replace(row, reference=self.task.reference(cuts[row.utt_id])) for row, _ in rows]
+        return Evaluation(predictions, self.task.score(predictions), math.fsum(loss for _, loss in rows) / len(rows))
+
+    def predict(self, source: Source, cuts: Sequence[Cut]) -> list[Prediction]:
+        """Predictions for unlabelled utterances, all in one batch."""
+        self.probe.eval()
+        with torch.no_grad(), self.accelerator.autocast():
+            loaded = source.load(cuts)
+            return self.task.predict(self.output(self.probe, loaded), loaded.utt_ids)
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """One JSON line an utterance, sorted by `utt_id`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"utt_id": p.utt_id, "prediction": p.prediction, "reference": p.reference, "scores": p.scores}, ensure_ascii=False) for p in predictions]
+    write_atomically(path, "".join(line + "\n" for line in lines))
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """What `write_predictions` wrote, for scoring again."""
+    return [Prediction(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,78 @@
+"""An experiment's folder: what it is called, what it holds, and when it may be written."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+from corpus.files import remove_unfinished
+from engine import checkpoint
+from engine.errors import CheckpointError, ConfigError
+
+log = logging.getLogger("weir")
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest `states-STEP.ckpt`, None where there is none."""
+    found = checkpoint.states(folder)
+    return found[-1] if found else None
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has written here."""
+    return any((folder / name).exists() for name in ("config.yaml", "metrics.jsonl", "results.json")) or newest(folder) is not None
+
+
+def resolve_checkpoint(path: Path, best: str | None) -> Path:
+    """The checkpoint that `-e` means: a file itself; of a folder the best one, or with `best=None` the newest states."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"no checkpoint or experiment {path}")
+    found = newest(path) if best is None else path / best
+    if found is None or not found.exists():
+        wanted = best or "states-*.ckpt"
+        raise CheckpointError(f"{path} holds no {wanted}: no head has been trained there; run -m train first, or name a checkpoint with -e")
+    return found
+
+
+def claim(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds a run, unless it is to be continued or replaced."""
+    if holds_run(folder) and not (resume or overwrite):
+        raise ConfigError(f"{folder} holds a run: give -a to go on with it, --overwrite to replace it, or -n for another name")
+
+
+def prepare(folder: Path, overwrite: bool, resume: bool) -> None:
+    """Make the folder, empty where a run is replaced or begins; half-written files of a killed process go."""
+    if overwrite and folder.exists() and holds_run(folder):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
+    if not resume:
+        for leftover in folder.glob("events.out.tfevents.*"):
+            leftover.unlink()
+
+
+class _ProgressHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Lines on stderr that do not break a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def start_logging(main: bool) -> None:
+    """Weir's own lines go to stderr, those of the main process alone."""
+    log.handlers[:] = [_ProgressHandler()] if main else [logging.NullHandler()]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def log_to(folder: Path) -> None:
+    """And to `log.txt` in the folder, with the time."""
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    log.addHandler(handler)

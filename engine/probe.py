@@ -1,0 +1,55 @@
+"""What trains in a downstream run: featurizer and head, and the upstream where `-f` is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from engine.specaug import SpecAugment
+from upstream.base import Representation, Upstream
+from upstream.featurizer import Featurizer, nominal_lengths
+
+
+class Probe(nn.Module):
+    """From hidden states, or from waveforms where the upstream trains, to the head's output.
+
+    Args:
+        featurizer: mixes the hidden states.
+        head: `(features (B, F, D), lengths (B,)) -> output`.
+        specaug: augments the mixed features while training.
+        upstream: the encoder, where it trains too.
+        stride: with a number, utterances keep round(samples / stride) frames at most, the benchmark's rule.
+    """
+
+    def __init__(
+        self, featurizer: Featurizer, head: nn.Module, specaug: SpecAugment | None = None, upstream: Upstream | None = None, stride: int | None = None
+    ) -> None:
+        super().__init__()
+        self.featurizer, self.head, self.specaug, self.upstream, self.stride = featurizer, head, specaug, upstream, stride
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The trained modules under the names that checkpoints give them."""
+        parts: dict[str, nn.Module] = {"Featurizer": self.featurizer, "Downstream": self.head}
+        return parts if self.upstream is None else {**parts, "Upstream": self.upstream}
+
+    def forward(self, inputs: Tensor, lengths: Tensor, samples: Tensor) -> Any:
+        """The head's output.
+
+        Args:
+            inputs: hidden states (L, B, F, D), or waveforms (B, T) where the upstream trains.
+            lengths: (B,) valid frames, or valid samples.
+            samples: (B,) valid samples.
+        """
+        if self.upstream is None:
+            representation = Representation(inputs, lengths)
+        else:
+            representation = self.upstream(inputs, lengths)
+        features, lengths = self.featurizer(representation)
+        if self.stride is not None:
+            lengths = nominal_lengths(samples, self.stride, lengths)
+            features = features[:, : int(lengths.max())]
+        if self.specaug is not None:
+            features = self.specaug(features, lengths)
+        return self.head(features, lengths)

@@ -1,0 +1,95 @@
+"""`results.json`, one record a run, and the table that evaluation prints."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from corpus.files import write_atomically
+from engine.errors import CheckpointError
+from engine.task import Metric, Score
+
+SCHEMA = 1
+PACKAGES = ("weir", "torch", "torchaudio", "lhotse", "accelerate")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run took. `seconds` of work, largest memory of the process (of the device, on a GPU)."""
+
+    seconds: float
+    peak_memory_bytes: int
+    trained_parameters: int
+
+
+def versions() -> dict[str, str]:
+    """Versions of Weir, Python and the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"  # Weir run from its folder
+    return found
+
+
+def peak_memory_bytes() -> int:
+    """Largest memory so far: on the GPU where one is used, else of this process."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def metric_entries(metrics: Sequence[Metric], scores: Mapping[str, Score]) -> dict[str, dict[str, Any]]:
+    """The `metrics` of a split entry."""
+    return {m.name: {**asdict(scores[m.name]), "unit": m.unit, "higher_is_better": m.higher_is_better} for m in metrics if m.name in scores}
+
+
+def today() -> str:
+    """The date and time of a result, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The record in a folder; empty where there is none. Raises CheckpointError where it is broken."""
+    path = folder / "results.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is broken ({error}); move it away and evaluate again") from None
+
+
+def update(folder: Path, record: dict[str, Any], split: str, entry: dict[str, Any]) -> None:
+    """Add or replace a split's entry; `record` holds the run's own keys."""
+    splits = {**read(folder).get("splits", {}), split: entry}
+    write_atomically(folder / "results.json", json.dumps({"schema": SCHEMA, **record, "splits": splits}, indent=2, ensure_ascii=False) + "\n")
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text in aligned columns, the first row as the header; all columns but the first to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def score_rows(split: str, entry: dict[str, Any]) -> list[list[str]]:
+    """A split's metrics as rows for `table`: split, metric, value, interval, utterances, checkpoint, mark."""
+    mark = "demo" if entry["demo"] else ""
+    return [
+        [split, name, f"{m['value']:.2f} {m['unit']}".strip(), f"{m['low']:.2f} – {m['high']:.2f}", str(entry["utterances"]), entry["checkpoint"], mark]
+        for name, m in entry["metrics"].items()
+    ]
+
+
+SCORE_HEADER = ["split", "metric", "value", "95 % interval", "utterances", "checkpoint", "data"]

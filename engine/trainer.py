@@ -1,0 +1,277 @@
+"""The one training loop, for heads and for pre-training, on one process or many.
+
+A step is one optimizer update over n = accumulation × processes micro-batches. They come in one global order; process i takes
+micro-batches i, i + processes, …, and every draw within one is keyed by (seed, step, micro-batch). So two processes with one
+micro-batch each equal one process that accumulates two, and a resumed run equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from lhotse.cut import Cut
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from corpus.batching import Position
+from corpus.files import write_atomically
+from engine import checkpoint
+from engine.config import Runner
+from engine.errors import CheckpointError
+from engine.prefetch import prefetch
+from engine.randomness import seed_all
+
+log = logging.getLogger("weir")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One split's outcome during training. `value` orders checkpoints, higher is better; None does not select."""
+
+    split: str
+    measures: dict[str, float]
+    value: float | None = None
+
+
+class Learner(Protocol):
+    """What the loop needs to know of what it trains."""
+
+    module: nn.Module
+    """Every trained parameter; its `parts` names the modules for checkpoints."""
+
+    def stream(self, start: Position) -> Iterator[tuple[Position, Sequence[Cut]]]:
+        """Micro-batches from a position on, without end, each with the position after it."""
+
+    def load(self, cuts: Sequence[Cut]) -> Any:
+        """Read one micro-batch; runs in a thread of its own and draws nothing."""
+
+    def compute(self, module: nn.Module, loaded: Any) -> tuple[Tensor, dict[str, float]]:
+        """The scalar loss of one micro-batch and further measures to log."""
+
+    def evaluate(self, step: int) -> list[Evaluated]:
+        """Every split that is watched; the same on every process."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands: all that a resumed run needs beside weights, optimizer and scheduler."""
+
+    step: int = 0
+    position: Position = field(default_factory=lambda: Position(0, 0))
+    best: float | None = None
+    totals: dict[str, float] = field(default_factory=dict)
+    """Sums since the last logged line, over all processes; `micro_batches` counts them."""
+    skipped: int = 0
+    seconds: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        return {**vars(self), "position": [self.position.epoch, self.position.index]}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Progress:
+        return cls(**{**state, "position": Position(*state["position"])})
+
+
+class Trainer:
+    """Runs a learner to its last step.
+
+    Args:
+        accelerator: device, precision and processes.
+        folder: the experiment's folder; only the main process writes.
+        identity: `Args` and `Config` of the run, kept in every checkpoint.
+        best_name: file name of the best checkpoint.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, folder: Path, runner: Runner, learner: Learner, optimizer: Optimizer, scheduler: LambdaLR | None,
+        *, seed: int, identity: dict[str, Any], best_name: str | None = None,
+    ) -> None:  # fmt: skip
+        self.accelerator, self.folder, self.runner, self.learner = accelerator, folder, runner, learner
+        self.seed, self.identity, self.best_name = seed, identity, best_name
+        self.parts: dict[str, nn.Module] = learner.module.parts  # type: ignore[assignment]
+        self.progress = Progress()
+        self.raw_optimizer, self.scheduler = optimizer, scheduler
+        self.module, self.optimizer = accelerator.prepare(learner.module, optimizer)
+        self.micro_batches = runner.gradient_accumulate_steps * accelerator.num_processes
+        self.rate = 0.0
+        self.writer: Any = None
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint's state."""
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            self.raw_optimizer.load_state_dict(state["Optimizer"])
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(state["Scheduler"])
+            if self.accelerator.scaler is not None and "Scaler" in state["Run"]:
+                self.accelerator.scaler.load_state_dict(state["Run"]["Scaler"])
+            self.progress = Progress.from_state({key: value for key, value in state["Run"].items() if key != "Scaler"})
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"the checkpoint of step {state['Step']} does not fit this run: {reason}") from None
+        if not self.accelerator.is_main_process:
+            self.progress.totals = {}
+
+    def run(self) -> None:
+        """Train from where the progress stands to the last step."""
+        runner, progress, main = self.runner, self.progress, self.accelerator.is_main_process
+        if main:
+            self._open_logs()
+        self.module.train()
+        steps = iter(prefetch(self._read_step, self._steps(), runner.prefetch))
+        bar = tqdm(total=runner.total_steps, initial=progress.step, desc="train", unit="step", disable=not main)
+        skipped_in_a_row, began, before = 0, time.monotonic(), progress.seconds
+        while progress.step < runner.total_steps:
+            position, loaded = next(steps)
+            finite, norm = self._update(loaded)
+            progress.step, progress.position, progress.seconds = progress.step + 1, position, before + time.monotonic() - began
+            skipped_in_a_row = 0 if finite else skipped_in_a_row + 1
+            if skipped_in_a_row > runner.patience:
+                raise CheckpointError(
+                    f"{self.folder}: the gradient was not finite in {skipped_in_a_row} updates in a row (step {progress.step}); "
+                    "lower config.optimizer.lr or config.runner.gradient_clipping, or use --precision fp32"
+                )
+            self._after(bar, norm)
+        bar.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def _after(self, bar: Any, norm: float) -> None:
+        """Log, evaluate and save where the step asks for it."""
+        step, runner = self.progress.step, self.runner
+        last = step == runner.total_steps
+        bar.update()
+        if step % runner.log_step == 0 or last:
+            self._log_training(bar, norm)
+        if step % runner.eval_step == 0 or last:
+            self._evaluate()
+        if step % runner.save_step == 0 or last:
+            self._save(f"states-{step}.ckpt")
+            if self.accelerator.is_main_process:
+                checkpoint.prune(self.folder, runner.max_keep)
+
+    def _steps(self) -> Iterator[tuple[Position, list[tuple[int, Sequence[Cut]]]]]:
+        """For each step: the position after it, and this process's micro-batches with their global numbers."""
+        stream = self.learner.stream(self.progress.position)
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        while True:
+            taken = [next(stream) for _ in range(self.micro_batches)]
+            yield taken[-1][0], [(i, cuts) for i, (_, cuts) in enumerate(taken) if i % processes == rank]
+
+    def _read_step(self, step: tuple[Position, list[tuple[int, Sequence[Cut]]]]) -> tuple[Position, list[tuple[int, Any]]]:
+        position, own = step
+        return position, [(number, self.learner.load(cuts)) for number, cuts in own]
+
+    def _update(self, loaded: list[tuple[int, Any]]) -> tuple[bool, float]:
+        """One optimizer step. Returns whether the gradient was finite, and its norm before clipping."""
+        totals = self.progress.totals
+        for place, (number, inputs) in enumerate(loaded):
+            seed_all(self.seed, self.progress.step, number)
+            last = place == len(loaded) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.module):
+                with self.accelerator.autocast():
+                    loss, measures = self.learner.compute(self.module, inputs)
+                self.accelerator.backward(loss / len(loaded))
+            for name, value in {"loss": loss.item(), **measures, "micro_batches": 1.0}.items():
+                totals[name] = totals.get(name, 0.0) + value
+        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.runner.gradient_clipping)
+        value = float(norm)
+        finite = math.isfinite(value)
+        self.rate = self.raw_optimizer.param_groups[0]["lr"]
+        if finite or self.accelerator.scaler is not None:  # the scaler itself leaves such a step out, and must be told of it
+            self.optimizer.step()
+        self.progress.skipped += not finite
+        self.optimizer.zero_grad()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        return finite, value
+
+    def _gather_totals(self) -> dict[str, float]:
+        """The totals summed over processes; afterwards the main process holds them alone."""
+        totals = self.progress.totals
+        if self.accelerator.num_processes > 1:
+            names = sorted(totals) or ["loss", "micro_batches"]
+            summed = self.accelerator.reduce(torch.tensor([totals.get(n, 0.0) for n in names], dtype=torch.float64, device=self.accelerator.device))
+            totals = dict(zip(names, summed.tolist(), strict=True))
+            self.progress.totals = totals if self.accelerator.is_main_process else dict.fromkeys(names, 0.0)
+        return totals
+
+    def _log_training(self, bar: Any, norm: float) -> None:
+        totals = self._gather_totals()
+        count = totals.pop("micro_batches", 0.0)
+        means = {name: value / count for name, value in totals.items()} if count else {}
+        self.progress.totals = {}
+        bar.set_postfix(loss=f"{means.get('loss', math.nan):.3f}", lr=f"{self.rate:.1e}")
+        extra = {"lr": self.rate, "grad_norm": norm, "epoch": self.progress.position.epoch}
+        self._write_line("train", {**means, **extra, **({"skipped": self.progress.skipped} if self.progress.skipped else {})})
+
+    def _evaluate(self) -> None:
+        self.module.eval()
+        results = self.learner.evaluate(self.progress.step)
+        self.module.train()
+        better = False
+        for result in results:
+            self._write_line(result.split, result.measures)
+            if result.value is not None and (self.progress.best is None or result.value > self.progress.best):
+                self.progress.best, better = result.value, True
+            if self.accelerator.is_main_process:
+                figures = "  ".join(f"{name} {value:.4g}" for name, value in result.measures.items())
+                log.info("step %d  %s  %s%s", self.progress.step, result.split, figures, "  best so far" if better and result.value is not None else "")
+        if better and self.best_name:
+            self._save(self.best_name)
+
+    def _save(self, name: str) -> None:
+        totals = self._gather_totals()
+        if not self.accelerator.is_main_process:
+            return
+        run = {**self.progress.state(), "totals": totals}
+        if self.accelerator.scaler is not None:
+            run["Scaler"] = self.accelerator.scaler.state_dict()
+        state = {part: module.state_dict() for part, module in self.parts.items()}
+        state |= {"Optimizer": self.raw_optimizer.state_dict(), "Step": self.progress.step, "Epoch": self.progress.position.epoch, "Run": run, **self.identity}
+        if self.scheduler is not None:
+            state["Scheduler"] = self.scheduler.state_dict()
+        checkpoint.save(self.folder / name, state)
+
+    def _open_logs(self) -> None:
+        """Open TensorBoard, and drop logged lines that lie beyond the checkpoint that the run goes on from."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        path = self.folder / "metrics.jsonl"
+        kept = [line for line in _lines(path) if line["step"] <= self.progress.step]
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.writer = SummaryWriter(str(self.folder), purge_step=self.progress.step + 1)
+
+    def _write_line(self, split: str, values: dict[str, float]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        with open(self.folder / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": self.progress.step, "split": split, **values}) + "\n")
+        for name, value in values.items():
+            self.writer.add_scalar(f"{split}/{name}", value, self.progress.step)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics file; a line that a kill cut short is left out."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
