@@ -20,7 +20,8 @@ def fingerprint(cuts: Iterable[Cut]) -> str:
 
 
 def _described(cut: Cut, sizes: dict[str, int | None]) -> dict[str, Any]:
-    recordings = [track.cut.recording for track in cut.tracks] if hasattr(cut, "tracks") else [cut.recording]
+    parts = [track.cut for track in cut.tracks] if hasattr(cut, "tracks") else [cut]
+    recordings = [getattr(part, "recording", None) for part in parts]  # padding has none
     return {
         "id": cut.id,
         "start": cut.start,

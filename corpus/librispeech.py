@@ -45,11 +45,11 @@ def read(root: Path | str, split: str) -> CutSet:
     Raises:
         DataError: unknown split, missing folder, audio or transcript, or a FLAC file that cannot be read.
     """
-    folder = _folder(Path(root), split)
+    folder = _folder(Path(root), split).resolve()  # the manifest holds it, and is read from other working directories
     from lhotse import CutSet
 
     content = _scan(folder)
-    place = cache_dir() / "manifests" / f"librispeech-{split}-{_digest(str(folder.resolve()))}"
+    place = cache_dir() / "manifests" / f"librispeech-{split}-{_digest(str(folder))}"
     manifest = place / f"{content.key}.jsonl.gz"
     if not manifest.exists():
         logger.info("reading the headers of %d files of %s (once, then from the cache)", len(content.audio), folder)
@@ -58,6 +58,13 @@ def read(root: Path | str, split: str) -> CutSet:
         _forget_others(manifest)
         return cuts
     return CutSet.from_file(manifest).to_eager()
+
+
+def read_all(root: Path | str, splits: Iterable[str]) -> CutSet:
+    """The utterances of several splits, one after the other; see `read`."""
+    from lhotse import CutSet
+
+    return CutSet.from_cuts(cut for split in splits for cut in read(root, split))
 
 
 @dataclass(frozen=True)
