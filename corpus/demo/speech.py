@@ -146,8 +146,8 @@ def _spoken(utterance: Utterance, said: dict) -> Spoken:
     named = [(parts, start) for parts, start in named if parts]
     phones = [("SIL", 0.0, round(named[0][1], 4))]
     for (parts, start), end in zip(named, [*(start for _, start in named[1:]), seconds]):
-        if parts == ["SIL"] == [phones[-1][0]]:
-            phones[-1] = ("SIL", phones[-1][1], round(end, 4))
+        if parts in (["SIL"], ["R"]) and parts == [phones[-1][0]]:  # one pause, or an R and its linking R
+            phones[-1] = (*phones[-1][:2], round(end, 4))
             continue
         step = (end - start) / len(parts)
         phones += [(part, round(start + i * step, 4), round(start + (i + 1) * step, 4)) for i, part in enumerate(parts)]
