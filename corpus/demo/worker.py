@@ -51,6 +51,7 @@ class Synthesizer:
         self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _DO_NOT_EXIT)
         if self._rate <= 0:
             raise RuntimeError(f"espeak_Initialize returned {self._rate}")
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # the breath of some voices: by the clock if left alone
         self._blocks: list[bytes] = []
         self._events: list[tuple[int, int, int, str]] = []
         self._callback = _Callback(self._receive)  # kept: the library holds only a bare pointer

@@ -54,6 +54,14 @@ def test_two_makes_are_equal_byte_for_byte(tiny: Path, tmp_path: Path) -> None:
     assert contents(librispeech.make(tmp_path, librispeech.TINY)) == contents(tiny)
 
 
+def test_breathy_voices_do_not_depend_on_the_clock(tmp_path: Path) -> None:
+    lists = [[Utterance("f2.flac", "good morning", "en-us+f2"), Utterance("sandro.flac", "good morning", "en-us+sandro")]]
+    speech.speak(lists, tmp_path / "now")
+    time.sleep(1.1)
+    speech.speak(lists, tmp_path / "later")
+    assert contents(tmp_path / "now") == contents(tmp_path / "later")
+
+
 def test_every_sentence_is_spoken_at_the_rate_of_the_recipe(tiny: Path) -> None:
     for path in (tiny / "LibriSpeech").rglob("*.trans.txt"):
         for line in path.read_text().splitlines():
