@@ -15,7 +15,8 @@ coins K OY1 N Z | comes K AH1 M Z | cook K UH1 K | cow K AW1 | cup K AH1 P | dan
 desk D EH1 S K | did D IH1 D | dinner D IH1 N ER0 | do D UW1 | doctor D AA1 K T ER0 | dog D AO1 G | door D AO1 R
 dress D R EH1 S | eggs EH1 G Z | farmer F AA1 R M ER0 | find F AY1 N D | fish F IH1 SH | five F AY1 V | flowers F L AW1 ER0 Z
 forest F AO1 R AH0 S T | found F AW1 N D | four F AO1 R | friday F R AY1 D EY2 | from F R AH1 M
-garden G AA1 R D AH0 N | gate G EY1 T | gave G EY1 V | give G IH1 V | green G R IY1 N | hammer HH AE1 M ER0 | happy HH AE1 P IY0 | has HH AE1 Z
+garden G AA1 R D AH0 N | gate G EY1 T | gave G EY1 V | give G IH1 V
+green G R IY1 N | hammer HH AE1 M ER0 | happy HH AE1 P IY0 | has HH AE1 Z
 hat HH AE1 T | he HH IY1 | heavy HH EH1 V IY0 | her HH ER1 | his HH IH1 Z | horse HH AO1 R S | hours AW1 ER0 Z
 hungry HH AH1 NG G R IY0 | hurried HH ER1 IY0 D | i AY1 | in IH1 N | into IH1 N T UW0 | is IH1 Z | it IH1 T
 john JH AA1 N | juice JH UW1 S | kitchen K IH1 CH AH0 N | lake L EY1 K | lamp L AE1 M P | large L AA1 R JH | last L AE1 S T

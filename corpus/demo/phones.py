@@ -12,7 +12,8 @@ def _table(entries: str) -> dict[str, str]:
 _VOWELS = _table("""
     @ AH | @2 AH | @- AH | @L AH L | @5 UH | a# AH | V AH | a AE | aa AE | A: AA | A# AA | A@ AA R | 0 AA | 0# AA | E EH | E# EH | E2 EH
     e: EH | e@ EH R | I IH | I2 IH | I# IH | i IY | i: IY | i@ IY AH | i@3 IH R | 3 ER | 3: ER | IR ER | VR ER | O AO | O: AO | O2 AO
-    O@ AO R | o@ AO R | o OW | oU OW | U UH | U@ UH R | u UW | u: UW | OI OY | aI AY | aI2 AY | aI@ AY ER | aI3 AY ER | aU AW | aU@ AW ER | eI EY
+    O@ AO R | o@ AO R | o OW | oU OW | U UH | U@ UH R | u UW | u: UW | OI OY
+    aI AY | aI2 AY | aI@ AY ER | aI3 AY ER | aU AW | aU@ AW ER | eI EY
 """)
 _CONSONANTS = _table("""
     p P | b B | t T | t# T | t2 T | ? T | * T | t[ TH | T TH | d D | d# D | d[ DH | D DH | k K | g G | f F | v V | s S | z Z | z# Z | z/2 Z

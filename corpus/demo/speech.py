@@ -145,7 +145,7 @@ def _spoken(utterance: Utterance, said: dict) -> Spoken:
     named = [(to_arpabet(name), min(start, seconds)) for name, start in said["phones"]]
     named = [(parts, start) for parts, start in named if parts]
     phones = [("SIL", 0.0, round(named[0][1], 4))]
-    for (parts, start), end in zip(named, [*(start for _, start in named[1:]), seconds]):
+    for (parts, start), end in zip(named, [*(start for _, start in named[1:]), seconds], strict=True):
         if parts in (["SIL"], ["R"]) and parts == [phones[-1][0]]:  # one pause, or an R and its linking R
             phones[-1] = (*phones[-1][:2], round(end, 4))
             continue
@@ -158,7 +158,7 @@ def _spoken(utterance: Utterance, said: dict) -> Spoken:
 def _words(text: str, events: list, speech_end: float) -> Iterator[tuple[str, float, float]]:
     """Words from their events. Words that eSpeak NG runs together have one event: they share its time by their letters."""
     following = [*events[1:], (len(text), speech_end)]
-    for (position, start), (next_position, end) in zip(events, following):
+    for (position, start), (next_position, end) in zip(events, following, strict=True):
         together = text[position:next_position].split()
         letters = sum(map(len, together))
         for word in together:

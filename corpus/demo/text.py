@@ -96,7 +96,9 @@ _MORE = {
         "knife spoon mirror clock blanket pillow candle bucket ladder needle camera radio telephone computer newspaper "
         "envelope umbrella suitcase wallet picture towel brush shovel rope barrel"
     ),
-    "goods": "oranges bananas carrots onions tomatoes cherries grapes lemons pencils stamps tickets buttons nails bricks stones shoes gloves",
+    "goods": (
+        "oranges bananas carrots onions tomatoes cherries grapes lemons pencils stamps tickets buttons nails bricks stones shoes gloves"
+    ),
     "food": "butter chicken salad sugar pepper honey sausage pasta beef pudding chocolate corn beans mushrooms cream toast pancakes",
     "drink": "lemonade cocoa wine beer cider",
     "place": (

@@ -39,8 +39,8 @@ class Voice:
 # Men and women of each group. The order fixes speaker numbers and accents: append, do not insert.
 _VARIANTS = {
     "train": {
-        "M": "Andy Denis Diogo Henrique Hugo Jacky Lee Mike Nguyen adam antonio boris caleb edward grandpa gustave ian kaukovalta m1 m2 m3 m4 "
-        "m5 m6 m8 max michel miguel mike2 norbert paul pedro quincy rob robert sandro travis victor",
+        "M": "Andy Denis Diogo Henrique Hugo Jacky Lee Mike Nguyen adam antonio boris caleb edward grandpa gustave ian kaukovalta "
+        "m1 m2 m3 m4 m5 m6 m8 max michel miguel mike2 norbert paul pedro quincy rob robert sandro travis victor",
         "F": "Alicia anika belinda f1 f5 grandma shelby steph steph2 steph3 zac",
     },
     "dev": {"M": "benjamin pablo Michael m7", "F": "linda f4"},
