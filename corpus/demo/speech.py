@@ -73,8 +73,7 @@ def synthesizer() -> str:
 
     Raises: DataError: when it is not installed.
     """
-    if importlib.util.find_spec("espeakng_loader") is None:
-        raise DataError("the demo corpora need eSpeak NG, which is not installed. Install it with: pip install 'weir[demo]'")
+    _loader()
     return f"espeakng-loader {importlib.metadata.version('espeakng-loader')}"
 
 
@@ -90,10 +89,16 @@ def check_voices(names: Sequence[str]) -> None:
             raise DataError(f"eSpeak NG has no variant {variant!r} (voice {name!r}). It has: {', '.join(sorted(variants))}")
 
 
+def _loader() -> str:
+    """The file of espeakng_loader: found, not imported, so that the library stays out of this process."""
+    spec = importlib.util.find_spec("espeakng_loader")
+    if spec is None or spec.origin is None:
+        raise DataError("the demo corpora need eSpeak NG, which is not installed. Install it with: pip install 'weir[demo]'")
+    return spec.origin
+
+
 def _data_path() -> Path:
-    synthesizer()
-    spec = importlib.util.find_spec("espeakng_loader")  # found, not imported: its library stays out of this process
-    return Path(spec.origin).parent / "espeak-ng-data"
+    return Path(_loader()).parent / "espeak-ng-data"
 
 
 def speak(lists: Sequence[Sequence[Utterance]], root: Path, progress: Callable[[], object] = lambda: None) -> list[list[Spoken]]:
@@ -123,13 +128,16 @@ def _speak_list(utterances: Sequence[Utterance], root: Path, progress: Callable[
     paths = [str(_PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "corpus.demo.worker"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     work = json.dumps({"root": str(root.resolve()), "utterances": [asdict(utterance) for utterance in utterances]})
-    with subprocess.Popen(command, cwd=_PROJECT, env=environment, text=True, encoding="utf-8", **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=_PROJECT, env=environment, encoding="utf-8", stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         with contextlib.suppress(BrokenPipeError):  # it ended early: its complaint is read below
             process.stdin.write(work)
             process.stdin.close()
-        spoken = []
+        spoken: list[Spoken] = []
         for line in process.stdout:
             spoken.append(_spoken(utterances[len(spoken)], json.loads(line)))
             progress()

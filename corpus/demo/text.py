@@ -151,7 +151,8 @@ class Grammar:
 
         Raises: ValueError: when so many are not found among a hundred times as many draws.
         """
-        generator, excluded, sentences = random.Random(key), set(exclude), {}
+        generator, excluded = random.Random(key), set(exclude)
+        sentences: dict[str, None] = {}  # a set that keeps the order
         for _ in range(100 * count):
             if len(sentences) == count:
                 break

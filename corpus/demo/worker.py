@@ -10,6 +10,7 @@ import ctypes
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import espeakng_loader
 import numpy as np
@@ -57,7 +58,7 @@ class Synthesizer:
         self._callback = _Callback(self._receive)  # kept: the library holds only a bare pointer
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def _receive(self, samples, count: int, events) -> int:
+    def _receive(self, samples: Any, count: int, events: Any) -> int:
         if samples and count:
             self._blocks.append(ctypes.string_at(samples, 2 * count))
         index = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,14 +25,14 @@ LIST_SIZE = 60
 
 @dataclass(frozen=True)
 class Split:
-    """One split: which voices read how many sentences each.
+    """One split: which group of voices reads how many sentences each.
 
     `rates` are eSpeak NG's, which counts long words: with these short ones 86 to 116 gives 110 to 145 words a minute of audio.
     `pitches` are those of whole chapters, 50 being the voice's own. `snr_db`: from a quiet room to a street.
     """
 
     name: str
-    voices: str
+    group: str
     per_speaker: int
     rates: tuple[int, int] = (86, 116)
     pitches: tuple[int, int] = (40, 60)
@@ -41,7 +41,7 @@ class Split:
 
     def readers(self) -> list[voices.Voice]:
         """The voices that read."""
-        return voices.group(self.voices)[: self.speakers]
+        return voices.group(self.group)[: self.speakers]
 
 
 SPLITS = (
@@ -92,7 +92,7 @@ def plan(splits: Sequence[Split] = SPLITS) -> dict[str, list[Utterance]]:
 
 def held_out_sentences() -> set[str]:
     """The sentences of all splits but train, in lower case: to be kept out of every training."""
-    held_out = [split for split in SPLITS if split.voices != "train"]
+    held_out = [split for split in SPLITS if split.group != "train"]
     return {utterance.text for utterances in plan(held_out).values() for utterance in utterances}
 
 
@@ -134,7 +134,8 @@ def write_transcripts(folder: Path, spoken: Sequence[Spoken]) -> None:
 
 def _alignment_line(utt_id: str, said: Spoken) -> str:
     """Id, words and their ends, as in the LibriSpeech alignments that Lhotse reads; a silence is an empty word."""
-    words, ends = [], []
+    words: list[str] = []
+    ends: list[float] = []
     for word, start, end in said.words:
         if start > (ends[-1] if ends else 0.0):
             words.append("")
@@ -149,7 +150,7 @@ def _alignment_line(utt_id: str, said: Spoken) -> str:
 
 def write_speakers(path: Path, splits: Sequence[Split], spoken: Sequence[Spoken]) -> None:
     """The table of speakers, in the columns of LibriSpeech's own, with the voice as the name."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for said in spoken:
         seconds[said.utterance.path.split("/")[2]] += said.seconds
     rows = [";ID  |SEX| SUBSET           |MINUTES| NAME"]
