@@ -20,13 +20,11 @@ def _main(argv: list[str] | None) -> int:
 
     args = pretraining.build_parser().parse_args(argv)
     if args.list:
-        print("\n".join(pretrain.names()))
+        print("\n".join(pretrain.registry.names()))
         return 0
     if not args.upstream:
         raise ConfigError("-u says what to pre-train; see --list")
-    if args.upstream not in pretrain.names():
-        raise pretraining.unknown(args.upstream, pretrain.names())
-    return pretraining.pretrain(pretrain.load(args.upstream), args)
+    return pretraining.pretrain(pretrain.registry.load(args.upstream), args)
 
 
 if __name__ == "__main__":

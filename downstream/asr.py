@@ -103,3 +103,6 @@ class ASR(Task):
         from downstream.metrics import error_rate
 
         return {"wer": error_rate(predictions, "word"), "cer": error_rate(predictions, "character")}
+
+
+TASK = ASR

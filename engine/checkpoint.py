@@ -7,7 +7,6 @@ needs beside them (place in the data, best value so far, loss since the last log
 from __future__ import annotations
 
 import pickle
-import re
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,8 +15,6 @@ import torch
 
 from corpus.files import write_atomically
 from engine.errors import CheckpointError
-
-STATES = re.compile(r"^states-(\d+)\.ckpt$")
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -38,15 +35,3 @@ def load(path: Path) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"{path} is not a checkpoint of a run: it lacks {', '.join(missing)}")
     return state
-
-
-def states(folder: Path) -> list[Path]:
-    """`states-STEP.ckpt` in a folder, oldest first."""
-    found = [(int(match[1]), path) for path in folder.glob("states-*.ckpt") if (match := STATES.match(path.name))]
-    return [path for _, path in sorted(found)]
-
-
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` states; called after the newest is safely written."""
-    for path in states(folder)[:-keep]:
-        path.unlink(missing_ok=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from engine.errors import USER_ERRORS
-
 
 def guarded(command: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
     """Run a command. Returns its exit status; 2 for the user's mistakes, 130 where the user interrupts."""
     try:
         return command(argv)
-    except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command with -a goes on from the last saved step", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read our output is gone
         return 1
+    except ValueError as error:
+        from engine.errors import USER_ERRORS  # not before: it brings pydantic, which -h does without
+
+        if not isinstance(error, USER_ERRORS):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from corpus.errors import DataError
+from engine.task import TaskError
 from upstream.errors import UpstreamError
 
 
@@ -16,7 +17,7 @@ class CheckpointError(ValueError):
     """A checkpoint or an experiment's folder that cannot be used as asked."""
 
 
-USER_ERRORS = (ConfigError, CheckpointError, DataError, UpstreamError)
+USER_ERRORS = (ConfigError, CheckpointError, DataError, TaskError, UpstreamError)
 
 
 def nearest(word: str, known: list[str]) -> str:

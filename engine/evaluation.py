@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ class Evaluation:
     predictions: list[Prediction]
     scores: dict[str, Score]
     loss: float
+    seconds: float
 
 
 class Evaluator:
@@ -60,6 +62,7 @@ class Evaluator:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         own = batches[rank::processes]
         rows: list[tuple[Prediction, float]] = []
+        began = time.monotonic()
         self.probe.eval()
         with torch.no_grad():
             for loaded in tqdm(prefetch(source.load, own, 2), total=len(own), desc=title, unit="batch", disable=quiet, leave=False):
@@ -71,13 +74,12 @@ class Evaluator:
             rows = gather_object(rows)
         rows.sort(key=lambda row: row[0].utt_id)
         predictions = [replace(row, reference=self.task.reference(cuts[row.utt_id])) for row, _ in rows]
-        return Evaluation(predictions, self.task.score(predictions), math.fsum(loss for _, loss in rows) / len(rows))
+        return Evaluation(predictions, self.task.score(predictions), math.fsum(loss for _, loss in rows) / len(rows), time.monotonic() - began)
 
-    def predict(self, source: Source, cuts: Sequence[Cut]) -> list[Prediction]:
-        """Predictions for unlabelled utterances, all in one batch."""
+    def predict(self, loaded: Loaded) -> list[Prediction]:
+        """Predictions for one unlabelled micro-batch."""
         self.probe.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            loaded = source.load(cuts)
             return self.task.predict(self.output(self.probe, loaded), loaded.utt_ids)
 
 

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from corpus.files import remove_unfinished
-from engine import checkpoint
 from engine.errors import CheckpointError, ConfigError
 
 log = logging.getLogger("weir")
 
 
+STATES = re.compile(r"^states-(\d+)\.ckpt$")
+
+
+def states(folder: Path) -> list[Path]:
+    """`states-STEP.ckpt` in a folder, oldest first."""
+    found = [(int(match[1]), path) for path in folder.glob("states-*.ckpt") if (match := STATES.match(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` states; called after the newest is safely written."""
+    for path in states(folder)[:-keep]:
+        path.unlink(missing_ok=True)
+
+
 def newest(folder: Path) -> Path | None:
     """The newest `states-STEP.ckpt`, None where there is none."""
-    found = checkpoint.states(folder)
+    found = states(folder)
     return found[-1] if found else None
 
 

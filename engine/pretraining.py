@@ -12,7 +12,7 @@ from typing import Any
 from engine import experiment
 from engine.config import CONFIGS, PretrainConfig, pretrain_schema, resolve
 from engine.data import data_folder
-from engine.errors import CheckpointError, ConfigError, nearest
+from engine.errors import CheckpointError, ConfigError
 from engine.task import Objective
 
 log = logging.getLogger("weir")
@@ -94,7 +94,7 @@ def _train(objective: Objective, config: PretrainConfig, kept: Arguments, folder
     learner = ObjectiveLearner(module, cuts, config.corpus.batching, args.seed, accelerator)  # type: ignore[attr-defined]
     plain = config.model_dump(mode="json")
     identity = {"Args": asdict(kept), "Config": plain}
-    trainer = Trainer(accelerator, folder, config.runner, learner, optimizer, scheduler, seed=args.seed, identity=identity)
+    trainer = Trainer(accelerator, folder, config.runner, learner, optimizer, scheduler, seed=args.seed, identity=identity, mark=" (demo)" if kept.demo else "")
     newest = experiment.newest(folder) if args.auto_resume else None
     if newest is not None:
         state = checkpoint.load(newest)
@@ -126,8 +126,3 @@ def _same_run(state: dict[str, Any], identity: dict[str, Any], path: Path) -> No
     for key, value in identity["Args"].items():
         if state["Args"].get(key) != value:
             raise CheckpointError(f"{path} was trained with {key} {state['Args'].get(key)!r}, now it is {value!r}; give -n for a new run")
-
-
-def unknown(name: str, known: list[str]) -> ConfigError:
-    """The error for an upstream that has no objective."""
-    return ConfigError(f"no pre-training objective {name!r}{nearest(name, known)}; there is {', '.join(known)}")

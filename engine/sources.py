@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from corpus.batch import Batch, load_batch
+from corpus.errors import DataError
 from engine import store
 from engine.config import Store
 from engine.errors import ConfigError
@@ -37,14 +38,27 @@ class Loaded:
 
 
 class Live:
-    """Reads audio; the upstream computes."""
+    """Reads audio; the upstream computes.
 
-    def __init__(self, label: Callable[[Cut], Any]) -> None:
-        self.label = label
+    Args:
+        label: what the task's loss needs of a cut.
+        minimum_samples: the shortest utterance that the upstream encodes.
+    """
+
+    def __init__(self, label: Callable[[Cut], Any], minimum_samples: int) -> None:
+        self.label, self.minimum_samples = label, minimum_samples
 
     def load(self, cuts: Sequence[Cut]) -> Loaded:
         batch = load_batch(cuts)
+        for utt_id, samples in zip(batch.utt_ids, batch.lengths.tolist(), strict=True):
+            check_samples(utt_id, samples, self.minimum_samples)
         return Loaded(batch.utt_ids, [self.label(cut) for cut in cuts], batch.lengths, audio=batch)
+
+
+def check_samples(name: str, samples: int, least: int) -> None:
+    """Refuse an utterance that is too short to give a representation, naming it, what it has and what it needs."""
+    if samples < least:
+        raise DataError(f"{name}: {samples} samples at 16 kHz are too short for this upstream, which needs at least {least}; leave it out")
 
 
 class Stored:
@@ -103,7 +117,7 @@ def build_store(
 ) -> store.Store:
     """Encode every batch once and store it."""
     store.remove_leftovers(folder.parent)
-    live = Live(lambda cut: None)
+    live = Live(lambda cut: None, frozen.upstream.minimum_samples)
 
     def encoded():  # type: ignore[no-untyped-def]
         for cuts in tqdm(batches, desc=title, unit="batch", disable=quiet, leave=False):

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Protocol = Literal["superb", "corrected"]
 
 
+class TaskError(ValueError):
+    """An unknown task, or one that cannot be used as asked."""
+
+
 class Block(BaseModel):
     """A block of the configuration: unknown keys are refused, values are checked."""
 

@@ -27,11 +27,12 @@ from tqdm import tqdm
 
 from corpus.batching import Position
 from corpus.files import write_atomically
-from engine import checkpoint
+from engine import checkpoint, experiment
 from engine.config import Runner
 from engine.errors import CheckpointError
 from engine.prefetch import prefetch
 from engine.randomness import seed_all
+from engine.results import peak_memory_bytes
 
 log = logging.getLogger("weir")
 
@@ -75,6 +76,7 @@ class Progress:
     """Sums since the last logged line, over all processes; `micro_batches` counts them."""
     skipped: int = 0
     seconds: float = 0.0
+    peak_memory_bytes: int = 0
 
     def state(self) -> dict[str, Any]:
         return {**vars(self), "position": [self.position.epoch, self.position.index]}
@@ -92,14 +94,15 @@ class Trainer:
         folder: the experiment's folder; only the main process writes.
         identity: `Args` and `Config` of the run, kept in every checkpoint.
         best_name: file name of the best checkpoint.
+        mark: stands in every line that carries a number, such as " (demo)".
     """
 
     def __init__(
         self, accelerator: Accelerator, folder: Path, runner: Runner, learner: Learner, optimizer: Optimizer, scheduler: LambdaLR | None,
-        *, seed: int, identity: dict[str, Any], best_name: str | None = None,
+        *, seed: int, identity: dict[str, Any], best_name: str | None = None, mark: str = "",
     ) -> None:  # fmt: skip
         self.accelerator, self.folder, self.runner, self.learner = accelerator, folder, runner, learner
-        self.seed, self.identity, self.best_name = seed, identity, best_name
+        self.seed, self.identity, self.best_name, self.mark = seed, identity, best_name, mark
         self.parts: dict[str, nn.Module] = learner.module.parts  # type: ignore[assignment]
         self.progress = Progress()
         self.raw_optimizer, self.scheduler = optimizer, scheduler
@@ -132,7 +135,7 @@ class Trainer:
             self._open_logs()
         self.module.train()
         steps = iter(prefetch(self._read_step, self._steps(), runner.prefetch))
-        bar = tqdm(total=runner.total_steps, initial=progress.step, desc="train", unit="step", disable=not main)
+        bar = tqdm(total=runner.total_steps, initial=progress.step, desc=f"train{self.mark}", unit="step", disable=not main)
         skipped_in_a_row, began, before = 0, time.monotonic(), progress.seconds
         while progress.step < runner.total_steps:
             position, loaded = next(steps)
@@ -161,7 +164,7 @@ class Trainer:
         if step % runner.save_step == 0 or last:
             self._save(f"states-{step}.ckpt")
             if self.accelerator.is_main_process:
-                checkpoint.prune(self.folder, runner.max_keep)
+                experiment.prune(self.folder, runner.max_keep)
 
     def _steps(self) -> Iterator[tuple[Position, list[tuple[int, Sequence[Cut]]]]]:
         """For each step: the position after it, and this process's micro-batches with their global numbers."""
@@ -229,7 +232,8 @@ class Trainer:
                 self.progress.best, better = result.value, True
             if self.accelerator.is_main_process:
                 figures = "  ".join(f"{name} {value:.4g}" for name, value in result.measures.items())
-                log.info("step %d  %s  %s%s", self.progress.step, result.split, figures, "  best so far" if better and result.value is not None else "")
+                best = "  best so far" if better and result.value is not None else ""
+                log.info("step %d  %s%s  %s%s", self.progress.step, result.split, self.mark, figures, best)
         if better and self.best_name:
             self._save(self.best_name)
 
@@ -237,6 +241,7 @@ class Trainer:
         totals = self._gather_totals()
         if not self.accelerator.is_main_process:
             return
+        self.progress.peak_memory_bytes = max(self.progress.peak_memory_bytes, peak_memory_bytes())
         run = {**self.progress.state(), "totals": totals}
         if self.accelerator.scaler is not None:
             run["Scaler"] = self.accelerator.scaler.state_dict()

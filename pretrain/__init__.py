@@ -1,20 +1,15 @@
-"""Pre-training objectives, one file each: `names()` and `load(name)`."""
+"""Pre-training objectives, one file each, named like the upstream that they train; each defines `OBJECTIVE`."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from engine.task import Objective
-
-
-def names() -> list[str]:
-    """The objectives, each named like the upstream that it trains."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+from engine.task import TaskError
+from upstream.registry import Registry, modules_in
 
 
-def load(name: str) -> type[Objective]:
-    """The objective of that name."""
-    return import_module(f"pretrain.{name}").OBJECTIVE
+def _own() -> dict[str, str]:
+    return {name: f"{module}:OBJECTIVE" for name, module in modules_in(Path(__file__).parent, "pretrain").items()}
+
+
+registry = Registry("objective", TaskError, _own, "weir.objectives")

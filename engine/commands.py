@@ -1,0 +1,334 @@
+"""The commands of `run_downstream.py`: train, evaluate, inference, check, list, describe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import upstream
+from engine import experiment, results, yaml12
+from engine.errors import USER_ERRORS, ConfigError
+from engine.plan import Plan, plan_evaluation, plan_training
+from engine.task import Task
+from upstream.registry import Registry
+
+if TYPE_CHECKING:
+    from engine.evaluation import Evaluation
+    from engine.session import Session
+
+log = logging.getLogger("weir")
+
+
+def run(args: argparse.Namespace, tasks: Registry) -> int:
+    """Do what the command line asks for. Returns the exit status."""
+    if args.list:
+        return list_names(tasks)
+    if args.describe:
+        return describe(args.describe, tasks)
+    if args.mode is None:
+        raise ConfigError("-m is not given: train, evaluate or inference (-h shows examples)")
+    if args.mode == "train":
+        plan = plan_training(args, tasks)
+        return check(plan, args) if args.check else train(plan, args)
+    return evaluate(plan_evaluation(args, tasks), args) if args.mode == "evaluate" else inference(plan_evaluation(args, tasks), args)
+
+
+def train(plan: Plan, args: argparse.Namespace) -> int:
+    """Train a head (and, with -f, the upstream), then record the development split at the best checkpoint."""
+    if plan.state is not None and plan.state["Step"] >= plan.config.runner.total_steps:
+        print(f"{plan.folder} is finished: {plan.state['Step']} of {plan.config.runner.total_steps} steps", file=sys.stderr)
+        return 0
+    from engine import checkpoint
+    from engine.session import Session, trained_parameters
+
+    session = Session(plan, args.device)
+    trainer = _build_trainer(session)
+    if plan.state is not None and plan.checkpoint is not None:
+        session.check_upstream(plan.state, plan.checkpoint)
+        trainer.restore(plan.state)
+    elif plan.arguments.init_ckpt:
+        initial = Path(plan.arguments.init_ckpt)
+        session.load_weights(checkpoint.load(initial), initial)
+    if session.main:
+        _open_folder(session, args)
+    session.accelerator.wait_for_everyone()
+    log.info("%s", _headline(session, trained_parameters(session)))
+    trainer.run()
+    if session.task.dev_split in session.config.runner.eval_dataloaders:
+        best = plan.folder / session.task.best_checkpoint
+        state = checkpoint.load(best)
+        session.load_weights(state, best)
+        _evaluate_split(session, session.task.dev_split, best, state, plan.folder)
+    session.accelerator.end_training()
+    if session.main:
+        print(f"trained{plan.mark}: {plan.folder}\nevaluate it with  python run_downstream.py -m evaluate -e {plan.folder}", file=sys.stderr)
+    return 0
+
+
+def _build_trainer(session: Session) -> Any:
+    from corpus.fingerprint import fingerprint
+    from engine.learners import HeadLearner
+    from engine.optim import build_optimizer, build_scheduler
+    from engine.trainer import Trainer
+
+    plan, config, task = session.plan, session.config, session.task
+    cuts = session.cuts(task.train_split)
+    watched_cuts = {split: session.cuts(split) for split in config.runner.eval_dataloaders}
+    source = session.source(cuts, task.train_split)
+    watched = {split: (session.source(found, split), session.evaluation_batches(found)) for split, found in watched_cuts.items()}
+    batching = config.corpus.batching  # type: ignore[attr-defined]
+    learner = HeadLearner(session.evaluator, cuts, batching, plan.arguments.seed, source, watched)
+    optimizer = build_optimizer(config.optimizer, session.probe.parts.values())
+    scheduler = build_scheduler(config.scheduler, optimizer, config.runner.total_steps)
+    identity = {
+        "Args": asdict(plan.arguments),
+        "Config": config.model_dump(mode="json"),
+        "Fingerprints": {"upstream": session.upstream_fingerprint, "corpus": fingerprint(cuts)},
+    }
+    return Trainer(
+        session.accelerator, plan.folder, config.runner, learner, optimizer, scheduler,
+        seed=plan.arguments.seed, identity=identity, best_name=task.best_checkpoint, mark=plan.mark,
+    )  # fmt: skip
+
+
+def _open_folder(session: Session, args: argparse.Namespace) -> None:
+    from corpus.files import write_atomically
+
+    plan = session.plan
+    experiment.prepare(plan.folder, bool(args.overwrite), resume=plan.state is not None)
+    write_atomically(plan.folder / "config.yaml", yaml12.write(session.config.model_dump(mode="json")))
+    experiment.log_to(plan.folder)
+
+
+def _headline(session: Session, parameters: int) -> str:
+    arguments, config = session.plan.arguments, session.config
+    weights = f" ({arguments.upstream_ckpt})" if arguments.upstream_ckpt else ""
+    return (
+        f"{session.task.name} on {arguments.upstream}{weights}{session.plan.mark}: preset {arguments.preset}, protocol {config.protocol}, "
+        f"{parameters:,} trained parameters, {config.runner.total_steps:,} steps -> {session.plan.folder}"
+    )
+
+
+def evaluate(plan: Plan, args: argparse.Namespace) -> int:
+    """Evaluate a checkpoint on splits: predictions, results.json, and a table on stdout."""
+    from engine.session import Session
+
+    assert plan.checkpoint is not None and plan.state is not None
+    _check_splits(plan.task, args.evaluate_split)
+    session = Session(plan, args.device)
+    session.check_upstream(plan.state, plan.checkpoint)
+    session.load_weights(plan.state, plan.checkpoint)
+    entries = {
+        split: _evaluate_split(session, split, plan.checkpoint, plan.state, plan.folder) for split in args.evaluate_split or [plan.task.test_split]
+    }
+    if session.main:
+        if args.json:
+            print(json.dumps({"task": plan.task.name, "upstream": plan.arguments.upstream, "demo": plan.arguments.demo, "splits": entries}))
+        else:
+            rows = [row for split, entry in entries.items() for row in results.score_rows(split, entry)]
+            print(results.table([results.SCORE_HEADER, *rows]))
+        print(f"written to {plan.folder / 'results.json'}", file=sys.stderr)
+    return 0
+
+
+def _check_splits(task: type[Task], splits: list[str] | None) -> None:
+    from corpus.errors import DataError
+    from engine.errors import nearest
+
+    for split in splits or []:
+        if split not in task.splits:
+            raise DataError(f"{task.name} has no split {split!r}{nearest(split, list(task.splits))} (splits: {', '.join(task.splits)})")
+
+
+def _evaluate_split(session: Session, split: str, path: Path, state: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Evaluate one split with the weights that are loaded; write its predictions and its entry."""
+    from corpus.fingerprint import fingerprint
+    from engine.evaluation import write_predictions
+
+    cuts = session.cuts(split)
+    outcome = session.evaluator.evaluate(session.live(), session.evaluation_batches(cuts), f"{split}{session.plan.mark}", not session.main)
+    entry = _entry(session, outcome, path, state, fingerprint(cuts))
+    if session.main:
+        write_predictions(folder / "predictions" / f"{split}.jsonl", outcome.predictions)
+        results.update(folder, _record(session, state), split, entry)
+    return entry
+
+
+def _entry(session: Session, outcome: Evaluation, path: Path, state: dict[str, Any], corpus: str) -> dict[str, Any]:
+    """A split's entry in results.json."""
+    return {
+        "metrics": results.metric_entries(session.task.metrics, outcome.scores),
+        "utterances": len(outcome.predictions),
+        "checkpoint": path.name,
+        "step": state["Step"],
+        "selection": "dev" if path.name == session.task.best_checkpoint else "last",
+        "demo": session.plan.arguments.demo,
+        "date": results.today(),
+        "fingerprints": {"upstream": upstream.fingerprint(session.encoder), "corpus": corpus},
+        "versions": results.versions(),
+        "cost": asdict(results.Cost(outcome.seconds, results.peak_memory_bytes(), 0)),
+    }
+
+
+def _record(session: Session, state: dict[str, Any]) -> dict[str, Any]:
+    """The run's own keys in results.json."""
+    from engine.session import trained_parameters
+
+    run, arguments = state["Run"], state["Args"]
+    return {
+        "task": session.task.name,
+        "upstream": arguments["upstream"],
+        "protocol": state["Config"]["protocol"],
+        "preset": arguments["preset"],
+        "demo": arguments["demo"],
+        "config": {**state["Config"], "args": arguments},
+        "seed": arguments["seed"],
+        "versions": results.versions(),
+        "fingerprints": state["Fingerprints"],
+        "cost": asdict(results.Cost(run["seconds"], run["peak_memory_bytes"], trained_parameters(session))),
+    }
+
+
+def inference(plan: Plan, args: argparse.Namespace) -> int:
+    """One JSON object a file on stdout, in the order given; files that cannot be used are named and the others still done."""
+    from corpus.audio import audio_files
+    from engine.session import Session
+
+    assert plan.checkpoint is not None and plan.state is not None
+    if not args.evaluate_split:
+        raise ConfigError("-m inference needs -t: audio files or folders")
+    files = audio_files(args.evaluate_split)
+    session = Session(plan, args.device, audio_only=True)
+    session.check_upstream(plan.state, plan.checkpoint)
+    session.load_weights(plan.state, plan.checkpoint)
+    failed = 0
+    for path in files:
+        try:
+            prediction = session.evaluator.predict(_read_file(path, session.encoder.minimum_samples))[0]
+        except USER_ERRORS as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        print(json.dumps({"utt_id": path.stem, "path": str(path), "prediction": prediction.prediction, "scores": prediction.scores}, ensure_ascii=False), flush=True)
+    return 2 if failed else 0
+
+
+def _read_file(path: Path, least: int) -> Any:
+    """One audio file as a micro-batch of its own."""
+    import torch
+
+    from corpus.audio import read_audio
+    from corpus.batch import Batch
+    from engine.sources import Loaded, check_samples
+
+    samples = torch.from_numpy(read_audio(path))
+    check_samples(str(path), len(samples), least)
+    lengths = torch.tensor([len(samples)])
+    return Loaded([path.stem], [], lengths, audio=Batch(samples[None], lengths, [path.stem]))
+
+
+def check(plan: Plan, args: argparse.Namespace) -> int:
+    """Build everything, run one update's forward and backward, say what the whole run takes, and stop."""
+    import shutil
+    import time
+
+    from engine import sources
+    from engine.session import Session, trained_parameters
+
+    session = Session(plan, args.device)
+    config, task = session.config, session.task
+    splits = {split: session.cuts(split) for split in dict.fromkeys([task.train_split, *config.runner.eval_dataloaders])}
+    trainer_cuts = splits[task.train_split]
+    from corpus.batching import Position, stream
+
+    _, first = next(stream(trainer_cuts, config.corpus.batching, plan.arguments.seed, Position(0, 0)))  # type: ignore[attr-defined]
+    loaded = session.live().load(first)
+    assert loaded.audio is not None
+    session.probe.train()
+    seconds = []
+    for _ in range(2):  # the first one warms up
+        began = time.monotonic()
+        output = session.evaluator.output(session.probe, loaded)
+        loss = task.loss(output, loaded.labels)
+        loss.backward()
+        seconds.append(time.monotonic() - began)
+    hours = {split: sum(cut.duration for cut in cuts) / 3600 for split, cuts in splits.items()}
+    stored = sources.estimate_bytes(session.encoder, 3600 * sum(hours.values()))
+    total = config.runner.total_steps * config.runner.gradient_accumulate_steps * seconds[-1]
+    rows = [
+        ["what", "value"],
+        *[[f"split {split}", f"{len(cuts):,} utterances, {hours[split]:.2f} h"] for split, cuts in splits.items()],
+        ["upstream parameters", f"{sum(p.numel() for p in session.encoder.parameters()):,}"],
+        ["trained parameters", f"{trained_parameters(session):,}"],
+        ["one batch of audio", f"{tuple(loaded.audio.wavs.shape)} (B, T)"],
+        ["hidden states", f"{session.encoder.num_states} of {session.encoder.dim}, one a {session.encoder.stride / 16:g} ms"],
+        ["first loss", f"{float(loss):.3f}"],
+        ["time for all steps", f"{total / 60:.1f} min when encoding at every step"],
+        ["stored representations", f"{stored / 2**30:.2f} GB ({sources.should_store(config.store, stored)[1]})"],
+        ["memory so far", f"{results.peak_memory_bytes() / 2**30:.2f} GB"],
+        ["free disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GB"],
+    ]
+    print(_headline(session, trained_parameters(session)))
+    print("\n".join(f"  {name:<24} {value}" for name, value in rows[1:]))
+    return 0
+
+
+def list_names(tasks: Registry) -> int:
+    """Upstreams and tasks, one a line."""
+    print("upstreams (-u)")
+    width = max(map(len, [*upstream.names(), *tasks.names()]))
+    for name in upstream.names():
+        print(f"  {name:<{width}}  {upstream.describe(name)}")
+    print("shipped checkpoints (-k): " + (", ".join(upstream.shipped()) or "none"))
+    print("tasks (-d)")
+    for name in tasks.names():
+        task: type[Task] = tasks.load(name)
+        print(f"  {name:<{width}}  {task.card.title}: {', '.join(metric.name.upper() for metric in task.metrics)}")
+    return 0
+
+
+def describe(name: str, tasks: Registry) -> int:
+    """The card of a task, or what an upstream is."""
+    if name in tasks.names() or name in tasks.aliases():
+        _describe_task(tasks.load(name))
+    else:
+        _describe_upstream(name, tasks)
+    return 0
+
+
+def _describe_task(task: type[Task]) -> None:
+    card = task.card
+    lines = [("task", f"{task.name}: {card.title}"), ("data", card.data)]
+    lines += [(f"split {split}", size) for split, size in card.splits.items()]
+    lines += [("head", card.head)]
+    lines += [(f"metric {m.name}", f"{m.formula} [{m.unit or 'fraction'}, {'higher' if m.higher_is_better else 'lower'} is better]") for m in task.metrics]
+    lines += [("selection", f"{card.selection} -> {task.best_checkpoint}"), ("evaluated split", task.test_split), ("source", card.source)]
+    lines += [("protocol", note) for note in card.notes]
+    width = max(len(key) for key, _ in lines)
+    print("\n".join(f"{key:<{width}}  {value}" for key, value in lines))
+
+
+def _describe_upstream(name: str, tasks: Registry) -> None:
+    try:
+        resolved = upstream.check(name)
+    except upstream.UpstreamError as error:
+        if name in upstream.shipped():
+            print(f"{name}: a checkpoint that ships with Weir; use it with -k {name}")
+            return
+        raise ConfigError(f"{error}; tasks: {', '.join(tasks.names())}") from None
+    card = upstream.card(resolved)
+    lines = [("upstream", f"{resolved}: {upstream.describe(resolved)}")]
+    if published := card.get("published"):
+        lines.append(("published weights", f"{published['repo']}/{published['file']}"))
+    lines.append(("checkpoint (-k)", "file, folder, shipped name or OWNER/NAME on the hub" if card.get("takes_checkpoint", True) else "takes none"))
+    if small := upstream.shipped_for(resolved):
+        lines.append(("on demo corpora", small))
+    if aliases := [*card.get("aliases", ()), *card.get("checkpoint_aliases", ())]:
+        lines.append(("other names", ", ".join(aliases)))
+    width = max(len(key) for key, _ in lines)
+    print("\n".join(f"{key:<{width}}  {value}" for key, value in lines))

@@ -1,0 +1,94 @@
+"""The flags of `run_downstream.py`: s3prl's letters keep their meaning. Nothing but argparse is needed to understand them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """examples:
+  python run_downstream.py -m train -u tera -d asr                  train on the built-in corpus, no data needed
+  python run_downstream.py -m evaluate -u tera -d asr               and evaluate it
+  python run_downstream.py -m train -u tera -d asr -n first --data DIR -o config.optimizer.lr=1.0e-4
+  python run_downstream.py -m train -u tera -d asr -n first -a      go on after an interruption
+  python run_downstream.py -m evaluate -e result/downstream/first/dev-clean-best.ckpt -t test-clean
+  python run_downstream.py -m inference -e result/downstream/first -t speech.wav more/
+  python run_downstream.py --list | --describe asr | --describe tera
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every default is None: whether a flag was typed matters where a checkpoint has its own value."""
+    parser = argparse.ArgumentParser(
+        prog="run_downstream.py",
+        usage="run_downstream.py -m {train,evaluate,inference} [-u UPSTREAM] [-d TASK] [options]",
+        description="Train a downstream head on an upstream's hidden states, evaluate it, or use it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=None,
+    )
+    _add_what(parser)
+    _add_experiment(parser)
+    _add_upstream(parser)
+    _add_data(parser)
+    _add_machine(parser)
+    return parser
+
+
+def _names(flag: str) -> list[str]:
+    """A long flag, and the same with dashes: `--past_exp` and `--past-exp`."""
+    return [flag] if "_" not in flag else [flag, flag.replace("_", "-")]
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to do")
+    add = group.add_argument
+    add("-m", "--mode", choices=("train", "evaluate", "inference", "predict"), help="predict is another word for inference")
+    add("-u", "--upstream", metavar="NAME", help="encoder (see --list)")
+    add("-d", "--downstream", metavar="TASK", help="task (see --list)")
+    add("-t", *_names("--evaluate_split"), nargs="+", metavar="SPLIT", help="splits to evaluate; for inference: audio files and folders")
+    add("-c", "--config", metavar="FILE", help="configuration in place of the preset's")
+    add("-o", "--override", metavar="K=V", help="override configuration values: config.optimizer.lr=1.0e-4, several separated by ',,'")
+    add("--preset", choices=("superb", "mini"), help="the benchmark's recipe, or a small one for minutes on two cores (default: mini on the built-in corpora)")
+    add("--list", action="store_true", default=None, help="list upstreams and tasks")
+    add("--describe", metavar="NAME", help="the protocol card of a task, or what an upstream is")
+    add("--check", action="store_true", default=None, help="build everything, print sizes and estimates, and stop")
+
+
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("experiment")
+    add = group.add_argument
+    add("-n", "--expname", metavar="NAME", help="the folder is result/downstream/NAME (default: TASK-UPSTREAM)")
+    add("-p", "--expdir", metavar="DIR", help="the folder itself")
+    add("-e", *_names("--past_exp"), metavar="PATH", help="checkpoint, or an experiment's folder")
+    add("-i", *_names("--init_ckpt"), metavar="FILE", help="begin from this checkpoint's weights")
+    add("-a", *_names("--auto_resume"), action="store_true", default=None, help="go on with the run in the folder, or start it")
+    add("--overwrite", action="store_true", default=None, help="replace the run in the folder")
+    add("--json", action="store_true", default=None, help="evaluate: one JSON object on stdout in place of the table")
+
+
+def _add_upstream(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("upstream")
+    add = group.add_argument
+    add("-k", *_names("--upstream_ckpt"), metavar="CKPT", help="file, folder, shipped name (tera-mini) or OWNER/NAME on the hub")
+    add("-g", *_names("--upstream_model_config"), metavar="FILE", help="YAML with options of the upstream, such as padding: reference")
+    add("-f", *_names("--upstream_trainable"), action="store_true", default=None, help="train the upstream too")
+    add("-s", *_names("--upstream_feature_selection"), choices=("hidden_states", "last_hidden_state"), help="what the head sees (default: hidden_states)")
+    add("-l", *_names("--upstream_layer_selection"), type=int, metavar="N", help="one hidden state in place of the weighted sum")
+    add(*_names("--upstream_feature_normalize"), action="store_true", default=None, help="layer norm on each hidden state")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data")
+    add = group.add_argument
+    add("--data", type=Path, metavar="DIR", help="folder that holds LibriSpeech/ and the like (or WEIR_DATA)")
+    add("--demo", action="store_true", default=None, help="the built-in corpora, whatever WEIR_DATA says")
+    add("--store", choices=("auto", "frames", "off"), help="keep the frozen upstream's representations on disk")
+    add("--store-limit", metavar="SIZE", help="largest store, such as 50G")
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("machine")
+    add = group.add_argument
+    add("--seed", type=int, metavar="N", help="default: 1337")
+    add("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    add("--precision", choices=("fp32", "bf16", "fp16"), help="default: fp32")

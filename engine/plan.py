@@ -1,0 +1,133 @@
+"""From a command line to what is to be done, with every mistake found before anything heavy begins."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import upstream
+from engine import experiment
+from engine.arguments import Arguments, from_checkpoint, typed
+from engine.config import CONFIGS, DownstreamConfig, downstream_schema, override, resolve, validate
+from engine.data import is_demo
+from engine.errors import ConfigError
+from engine.task import Task
+from upstream.registry import Registry
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, resolved.
+
+    Attributes:
+        checkpoint: what it goes on from, or evaluates; None for a fresh run.
+        state: its content.
+    """
+
+    task: type[Task]
+    arguments: Arguments
+    config: DownstreamConfig
+    folder: Path
+    checkpoint: Path | None = None
+    state: dict[str, Any] | None = None
+
+    @property
+    def mark(self) -> str:
+        """Stands beside every number of a run on demo data."""
+        return " (demo)" if self.arguments.demo else ""
+
+
+def plan_training(args: argparse.Namespace, tasks: Registry) -> Plan:
+    """A fresh run, or one that goes on (`-a`, or `-e` with `-m train`)."""
+    if args.auto_resume and args.overwrite:
+        raise ConfigError("-a goes on with a run and --overwrite replaces it: give one of them")
+    if args.evaluate_split:
+        raise ConfigError("-t belongs to -m evaluate and -m inference; what is evaluated while training is config.runner.eval_dataloaders")
+    if args.json:
+        raise ConfigError("--json belongs to -m evaluate")
+    if args.past_exp:
+        return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), None))
+    task, given = _given(args, tasks)
+    folder = _folder(args, task, given)
+    newest = experiment.newest(folder) if args.auto_resume else None
+    if newest is not None:
+        return plan_from_checkpoint(args, tasks, newest)
+    experiment.claim(folder, bool(args.auto_resume), bool(args.overwrite or args.check))
+    return _fresh(args, task, given, folder)
+
+
+def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:
+    """An experiment's checkpoint to evaluate or to use."""
+    for flag in ("auto_resume", "overwrite", "init_ckpt", "check"):
+        if getattr(args, flag):
+            raise ConfigError(f"--{flag} belongs to -m train")
+    if args.past_exp:
+        path = Path(args.past_exp)
+        best = None
+        if path.is_dir():
+            from engine import checkpoint
+
+            newest = experiment.newest(path)
+            best = tasks.load(checkpoint.load(newest)["Args"]["downstream"]).best_checkpoint if newest else "dev-best.ckpt"
+        return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(path, best))
+    task, given = _given(args, tasks)
+    folder = _folder(args, task, given)
+    if not folder.is_dir():
+        raise ConfigError(f"no experiment {folder}: run -m train first, or name a checkpoint with -e")
+    return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(folder, task.best_checkpoint))
+
+
+def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) -> Plan:
+    """The run that a checkpoint belongs to, with what may be typed beside it."""
+    from engine import checkpoint
+
+    state = checkpoint.load(path)
+    given = typed(args, tasks.resolve(args.downstream) if args.downstream else None)
+    if is_typed := {name: given[name] for name in ("data", "demo") if name in given}:
+        is_demo(Path(is_typed["data"]) if "data" in is_typed else None, is_typed.get("demo"))
+    arguments = from_checkpoint(state["Args"], given, path)
+    task = tasks.load(arguments.downstream)
+    if args.expname and args.expname != path.parent.name:
+        raise ConfigError(f"-n {args.expname}: {path} belongs to {path.parent.name}; give -p DIR for results elsewhere")
+    values = override(state["Config"], args.override)
+    config = validate(downstream_schema(task), _stored(values, args), str(path))
+    return Plan(task, arguments, config, Path(args.expdir) if args.expdir else path.parent, path, state)
+
+
+def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], folder: Path) -> Plan:
+    demo = is_demo(args.data, args.demo)
+    if args.config and args.preset:
+        raise ConfigError("-c names a configuration and --preset another: give one of them")
+    preset = args.preset or ("custom" if args.config else "mini" if demo else "superb")
+    path = Path(args.config) if args.config else CONFIGS / "downstream" / preset / f"{task.name}.yaml"
+    config = resolve(downstream_schema(task), path, args.override)
+    config = validate(downstream_schema(task), _stored(config.model_dump(mode="json"), args), str(path))
+    if "upstream_ckpt" not in given and demo and (small := upstream.shipped_for(given["upstream"])):
+        given["upstream_ckpt"] = small
+    if given.get("upstream_ckpt"):
+        upstream.find_checkpoint(given["upstream_ckpt"])
+    return Plan(task, Arguments(**{**given, "preset": preset, "demo": demo}), config, folder)
+
+
+def _given(args: argparse.Namespace, tasks: Registry) -> tuple[type[Task], dict[str, Any]]:
+    """The task and what was typed, for a command that names both upstream and task."""
+    for flag, value in (("-u", args.upstream), ("-d", args.downstream)):
+        if not value:
+            raise ConfigError(f"{flag} is not given: -u names the upstream and -d the task (see --list), or -e a checkpoint")
+    name = tasks.resolve(args.downstream)
+    return tasks.load(name), typed(args, name)
+
+
+def _folder(args: argparse.Namespace, task: type[Task], given: dict[str, Any]) -> Path:
+    if args.expdir:
+        return Path(args.expdir)
+    stem = f"-{Path(args.upstream_ckpt).stem}" if args.upstream_ckpt else ""
+    return Path("result/downstream") / (args.expname or f"{task.name}-{given['upstream']}{stem}")
+
+
+def _stored(values: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """The configuration with `--store` and `--store-limit`."""
+    typed_store = {name: value for name, value in (("mode", args.store), ("limit", args.store_limit)) if value}
+    return {**values, "store": {**values.get("store", {}), **typed_store}} if typed_store else values
