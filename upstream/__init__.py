@@ -16,7 +16,20 @@ from upstream.registry import Registry
 if TYPE_CHECKING:
     from upstream.base import Padding, Upstream
 
-__all__ = ["UpstreamError", "card", "check", "describe", "find_checkpoint", "fingerprint", "load", "names", "registry", "shipped", "shipped_for"]
+__all__ = [
+    "UpstreamError",
+    "card",
+    "check",
+    "describe",
+    "find_checkpoint",
+    "fingerprint",
+    "load",
+    "names",
+    "published_checkpoint",
+    "registry",
+    "shipped",
+    "shipped_for",
+]
 
 CARDS = Path(__file__).parent.parent / "configs" / "upstream"
 
@@ -26,7 +39,8 @@ def _cards() -> dict[str, dict[str, Any]]:
     """Each encoder's configuration: `encoder` (module:class), `description`, aliases, `published`."""
     import yaml
 
-    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(CARDS.glob("*.yaml"))}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return {path.stem: yaml.load(path.read_text(encoding="utf-8"), Loader=loader) for path in sorted(CARDS.glob("*.yaml"))}
 
 
 def _aliases(*kinds: str) -> dict[str, str]:

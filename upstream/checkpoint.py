@@ -21,7 +21,7 @@ from upstream.native import read_tensors
 
 # Modules that no checkpoint has an honest reason to name.
 REFUSED_MODULES = {
-    *("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "importlib", "runpy", "pty", "ctypes", "code", "codeop"),
+    *("os", "posix", "nt", "sys", "subprocess", "commands", "shutil", "socket", "importlib", "runpy", "pty", "ctypes", "code", "codeop"),
     *("builtins", "__builtin__", "pickle", "_pickle", "marshal", "operator", "webbrowser", "pip", "ensurepip", "pdb", "timeit"),
 }
 HARMLESS_BUILTINS = {"object", "slice", "range", "frozenset", "dict", "list", "tuple", "int", "float", "str", "bool", "bytes"}
@@ -73,7 +73,8 @@ def _read_torch(path: Path) -> Any:
     stubs: dict[str, type[Stub]] = {}
     while True:
         try:
-            with warnings.catch_warnings(), torch.serialization.safe_globals([(kind, name) for name, kind in stubs.items()]):
+            allowed: list[Any] = [(kind, name) for name, kind in stubs.items()]
+            with warnings.catch_warnings(), torch.serialization.safe_globals([*allowed, (_dictionary, "collections.defaultdict")]):
                 warnings.simplefilter("ignore")
                 return torch.load(path, map_location="cpu", weights_only=True)
         except UnpicklingError as error:
@@ -89,19 +90,30 @@ def _unknown_global(path: Path, message: str) -> str:
     """The full name that the unpickler stopped at, if a stub may stand for it."""
     blocked, unknown = _BLOCKED.search(message), _UNKNOWN.search(message)
     if blocked is None and unknown is None:
-        raise _unreadable(path, message.strip().splitlines()[-1] if message.strip() else "not a pickle")
+        raise _unreadable(path, _reason(message))
     name = (blocked or unknown).group(1)  # type: ignore[union-attr]
     module, _, leaf = name.rpartition(".")
     module = module or "builtins"  # torch leaves this prefix out
     harmless = module == "builtins" and leaf in HARMLESS_BUILTINS
     if blocked or (module.partition(".")[0] in REFUSED_MODULES and not harmless):
-        raise UpstreamError(f"{path}: refused: it names '{module}.{leaf}', which no checkpoint needs; nothing in it was run. Do not trust it")
+        raise UpstreamError(f"{path}: refused: it names '{module}.{leaf}', which no checkpoint needs. Nothing was run; do not trust it")
     return f"{module}.{leaf}"
+
+
+def _dictionary(*_: Any) -> dict[Any, Any]:
+    """What stands for a `defaultdict`: torch fills only plain dictionaries."""
+    return {}
+
+
+def _reason(message: str) -> str:
+    """The line of torch's long message that says what was wrong."""
+    lines = [line for line in message.splitlines() if line.strip() and not line.startswith("Check the documentation")]
+    return lines[-1] if lines else "not a pickle"
 
 
 def _unreadable(path: Path, error: Exception | str) -> UpstreamError:
     reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return UpstreamError(f"{path}: is not a readable checkpoint ({reason}); it may be truncated or of another kind: download or copy it again")
+    return UpstreamError(f"{path}: is not a readable checkpoint ({reason}); it may be truncated or no checkpoint: copy it again")
 
 
 def plain(value: Any) -> Any:

@@ -69,8 +69,10 @@ def _in_folder(folder: Path) -> Path:
     files = sorted(path for path in folder.iterdir() if path.suffix in CHECKPOINT_SUFFIXES)
     if len(files) == 1:
         return files[0]
-    found = f"{len(files)} checkpoints ({', '.join(path.name for path in files[:4])}…); name one" if files else "no checkpoint"
-    raise UpstreamError(f"checkpoint '{folder}': the folder has neither {' and '.join(NATIVE_FILES)} nor one single file: {found}")
+    if files:
+        names = ", ".join(path.name for path in files[:4]) + (", …" if len(files) > 4 else "")
+        raise UpstreamError(f"checkpoint '{folder}': the folder has {len(files)} checkpoints ({names}); name one of them")
+    raise UpstreamError(f"checkpoint '{folder}': the folder has no checkpoint: neither {' and '.join(NATIVE_FILES)} nor another file")
 
 
 def _from_hub(repo: str, file: str | None) -> Path:

@@ -73,7 +73,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UpstreamError(f"{path}: cannot be read ({error.strerror}); a checkpoint folder has {CONFIG_FILE} and {WEIGHTS_FILE}") from None
+        reason = f"cannot be read ({error.strerror})"
+        raise UpstreamError(f"{path}: {reason}; a checkpoint folder has {CONFIG_FILE} and {WEIGHTS_FILE}") from None
     except ValueError as error:
         raise UpstreamError(f"{path}: is not JSON ({error}); write the checkpoint again") from None
     if not isinstance(config, dict):

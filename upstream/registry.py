@@ -6,11 +6,16 @@ come from a folder of this project and from entry points of installed packages; 
 
 from __future__ import annotations
 
+import glob
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 
 def modules_in(folder: Path, package: str, without: Iterable[str] = ()) -> dict[str, str]:
@@ -18,6 +23,29 @@ def modules_in(folder: Path, package: str, without: Iterable[str] = ()) -> dict[
     skipped = set(without)
     names = sorted(path.stem for path in folder.glob("*.py"))
     return {name: f"{package}.{name}" for name in names if not name.startswith("_") and name not in skipped}
+
+
+def entry_points(group: str) -> list[metadata.EntryPoint]:
+    """Entry points of one group. `importlib.metadata` is asked only when some installed package mentions the group."""
+    if not any(_mentions(Path(folder), f"[{group}]") for folder in sys.path):
+        return []
+    from importlib import metadata
+
+    return list(metadata.entry_points(group=group))
+
+
+def _mentions(folder: Path, heading: str) -> bool:
+    """Whether a package installed in `folder` has `heading` in its entry points; a zip file may have."""
+    if folder.is_file():
+        return True
+    for pattern in ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt"):
+        for path in glob.iglob(pattern, root_dir=folder):
+            try:
+                if heading in (folder / path).read_text(encoding="utf-8"):
+                    return True
+            except OSError:
+                continue
+    return False
 
 
 class Registry:
@@ -48,10 +76,8 @@ class Registry:
         Raises:
             error: two packages claim one name.
         """
-        from importlib import metadata  # heavy, as difflib below: not at import
-
         targets = dict(self.own())
-        for point in metadata.entry_points(group=self.group):
+        for point in entry_points(self.group):
             if targets.get(point.name, point.value) != point.value:
                 raise self.error(
                     f"two {self.kind}s are called '{point.name}': {targets[point.name]} and {point.value} "

@@ -204,4 +204,4 @@ def _refuse_stacked_frames(weights: Mapping[str, Tensor], config: TeraConfig, pa
 
 
 def _stacked(path: Path, sign: str) -> UpstreamError:
-    return UpstreamError(f"{path}: stacks consecutive frames (the first Mockingjay code; {sign}); such encoders cannot be read, by s3prl either")
+    return UpstreamError(f"{path}: stacks consecutive frames (the first Mockingjay code; {sign}); today's s3prl cannot read it either")

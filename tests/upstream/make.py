@@ -1,0 +1,113 @@
+"""Small encoders, waveforms and published-format files for the tests of this room."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from upstream.base import Upstream
+from upstream.fbank import Fbank
+from upstream.tera import SpecHead, Tera, TeraConfig
+
+FEATURE = {"feat_type": "mel", "channel": 0, "log": True, "delta": 0, "cmvn": True}
+AUDIO = {"target_level": -25, "win_ms": 25, "hop_ms": 10, "n_freq": 201, "n_mels": 80, "n_mfcc": 13, "input": FEATURE, "target": FEATURE}
+KALDI = {
+    "kaldi": {"feat_type": "fbank", "fbank": {"num_mel_bins": 80, "frame_length": 25.0, "frame_shift": 10.0, "use_log_fbank": True}},
+    "delta": {"order": 2, "win_length": 5},
+    "cmvn": {"use_cmvn": True},
+}
+
+
+def published_config(audio: dict[str, Any] | None = None, sequence_length: int = 1500, **transformer: Any) -> dict[str, Any]:
+    """A model configuration as s3prl's YAML files have it, of a small encoder."""
+    block = {
+        "input_dim": -1,
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "hidden_act": "gelu",
+        "intermediate_size": 160,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "initializer_range": 0.02,
+        "layer_norm_eps": "1.0e-12",
+        "share_layer": False,
+        "pre_layer_norm": False,
+    }
+    task = {"sequence_length": sequence_length, "position_encoding_size": 64, "mask_proportion": 0.15}
+    return copy.deepcopy({"transformer": block | transformer, "task": task, "audio": audio or AUDIO})
+
+
+def config(**options: Any) -> TeraConfig:
+    """The same as a `TeraConfig`."""
+    return TeraConfig.read(published_config(**options), "test")
+
+
+def perturbed(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Add noise to every parameter: fresh norms and zero biases would hide swapped or lost ones."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return module.eval()
+
+
+def tera(**options: Any) -> Tera:
+    """A small encoder with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = perturbed(Tera(config(**options)))
+    assert isinstance(model, Tera)
+    return model
+
+
+def head(model: Tera) -> SpecHead:
+    """A reconstruction head with random weights."""
+    made = perturbed(SpecHead(model.config), seed=1)
+    assert isinstance(made, SpecHead)
+    return made
+
+
+def waveforms(*samples: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Noise with a moving spectrum, padded with garbage: wavs (B, T) and lengths (B,)."""
+    generator = torch.Generator().manual_seed(seed)
+    wavs = torch.randn(len(samples), max(samples), generator=generator)
+    wavs = wavs * (1 + torch.sin(torch.arange(max(samples)) / 900)) * 0.1
+    wavs[:, 1:] += 0.6 * wavs[:, :-1].clone()
+    return wavs, torch.tensor(samples)
+
+
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference over largest value."""
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def s3prl_file(path: Path, published: dict[str, Any], seed: int = 0) -> Any:
+    """Write a checkpoint from s3prl's own model with random weights; returns its state dictionary."""
+    from s3prl.upstream.baseline.extracter import get_extracter
+    from s3prl.upstream.mockingjay.model import TransformerConfig, TransformerModel
+
+    audio = copy.deepcopy(published["audio"])
+    width = get_extracter(audio)[1] if "kaldi" in audio else 80 * (audio["input"]["delta"] + 1)
+    model = perturbed(TransformerModel(TransformerConfig(published["transformer"]), input_dim=width), seed)
+    content = {"Transformer": model.state_dict(), "Upstream_Config": copy.deepcopy(published), "Config": {}, "Step": 1}
+    torch.save(content, path)
+    return model.state_dict()
+
+
+BUILDERS = {
+    "fbank": Fbank,
+    "tera": lambda: tera(),
+    "mockingjay": lambda: tera(audio=AUDIO | {"target": FEATURE | {"feat_type": "linear"}}, sequence_length=60),
+    "audio_albert": lambda: tera(share_layer=True, audio=KALDI),
+}
+
+
+def build(name: str) -> Upstream:
+    """A small instance of a registered encoder; a new encoder gets its line above."""
+    return BUILDERS[name]().eval()
