@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,10 +60,12 @@ def read(root: Path | str, split: str) -> CutSet:
     return CutSet.from_file(manifest).to_eager()
 
 
-def read_all(root: Path | str, splits: Iterable[str]) -> CutSet:
-    """The utterances of several splits, one after the other; see `read`."""
+def read_all(root: Path | str, splits: Sequence[str]) -> CutSet:
+    """The utterances of several splits, one after another; each split once."""
     from lhotse import CutSet
 
+    if not splits or len(set(splits)) < len(splits):
+        raise DataError(f"LibriSpeech splits {list(splits)}: name at least one, and none twice (of {', '.join(SPLITS)})")
     return CutSet.from_cuts(cut for split in splits for cut in read(root, split))
 
 

@@ -148,7 +148,7 @@ def _seconds(row: dict[str, Any], name: str, where: str) -> float | None:
     if value in (None, ""):
         return None
     try:
-        seconds = float(value)  # type: ignore[arg-type]
+        seconds = float(value)
     except (TypeError, ValueError):
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0 or isinstance(value, bool):

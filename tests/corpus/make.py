@@ -10,7 +10,6 @@ import soundfile
 from lhotse import Recording, SupervisionSegment
 from lhotse.cut import MonoCut
 
-
 NUMBERS = ("one", "two", "three", "four")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
-from tests.corpus.make import tone, write_tone
 
 from corpus.audio import audio_files, read_audio
 from corpus.errors import DataError
+from tests.corpus.make import tone, write_tone
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])

@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import pytest
-from tests.corpus.make import cut, cuts
 from pydantic import ValidationError
 
 from corpus.batching import Batching, Position, evaluation_batches, stream, training_batches
 from corpus.errors import DataError
+from tests.corpus.make import cut, cuts
 
 BUCKETS = Batching(batch_size=8, max_seconds=60.0, num_buckets=5)
 FIXED = Batching(method="fixed", batch_size=8)

@@ -39,6 +39,16 @@ def test_the_cached_manifest_says_the_same(root):
     assert load_batch(again).wavs.shape == (6, 6400)
 
 
+def test_several_splits_are_one_set(root):
+    make(root, "test-clean", speakers=("61",))
+    cuts = librispeech.read_all(root, ["test-clean", "dev-clean"])
+    assert len(cuts) == 9
+    assert next(iter(cuts)).id == "61-495-0000"
+    for splits in [], ["dev-clean", "dev-clean"]:
+        with pytest.raises(DataError, match="at least one, and none twice"):
+            librispeech.read_all(root, splits)
+
+
 def test_a_changed_folder_is_read_again(root):
     librispeech.read(root, "dev-clean")
     write_tone(root / "dev-clean/19/495/19-495-0000.flac", 1.0)
