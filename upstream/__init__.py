@@ -96,7 +96,12 @@ def load(name: str, checkpoint: str | Path | None = None, *, padding: Padding = 
     kind = registry.load(resolved)
     if checkpoint is not None and not kind.takes_checkpoint:
         raise _takes_none(resolved, checkpoint)
-    model: Upstream = kind.from_checkpoint(_checkpoint(resolved, checkpoint), padding)
+    path = _checkpoint(resolved, checkpoint)
+
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # loading an encoder does not shift anyone's random numbers
+        model: Upstream = kind.from_checkpoint(path, padding)
     model.name = resolved
     return model.eval()
 

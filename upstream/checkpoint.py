@@ -34,7 +34,6 @@ class Stub:
     """Stands for an object of a class that is not loaded: it keeps the arguments and the state, and does nothing."""
 
     path = ""
-
     arguments: tuple[Any, ...]
     attributes: dict[str, Any]
 
@@ -58,7 +57,8 @@ def read_checkpoint(path: Path) -> Any:
         UpstreamError: the file is missing, empty, truncated, no checkpoint at all, or names a function of the system.
     """
     try:
-        start = path.open("rb").read(16)
+        with path.open("rb") as file:
+            start = file.read(1)
     except OSError as error:
         raise UpstreamError(f"{path}: cannot be read ({error.strerror})") from None
     if not start:

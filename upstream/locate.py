@@ -82,7 +82,7 @@ def _from_hub(repo: str, file: str | None) -> Path:
     return _download(repo, NATIVE_FILES[1], config.parent.name).parent  # the weights of the same commit
 
 
-def _download(repo: str, file: str, revision: str, what: str = "checkpoint") -> Path:
+def _download(repo: str, file: str, revision: str, what: str = "checkpoint, no path on this machine:") -> Path:
     """One file of a hub repository, from the cache when it is there and the hub does not answer."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -95,7 +95,7 @@ def _download(repo: str, file: str, revision: str, what: str = "checkpoint") -> 
             get_hf_file_metadata(hf_hub_url(repo, file, revision=revision, endpoint=endpoint), timeout=HUB_TIMEOUT)
         return Path(hf_hub_download(repo, file, revision=revision, endpoint=endpoint))
     except RepositoryNotFoundError:
-        raise UpstreamError(f"{place}: there is no such public repository, nor such a path here; {remedy}") from None
+        raise UpstreamError(f"{place}: there is no such public repository; {remedy}") from None
     except LocalEntryNotFoundError:
         raise UpstreamError(f"{place}: the hub cannot be reached and the file is not in the cache; {remedy}") from None
     except EntryNotFoundError:

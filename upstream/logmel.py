@@ -44,12 +44,12 @@ class LogMelConfig(Settings):
     """
 
     target_level: float | None = -25.0
-    win_ms: float = 25
-    hop_ms: float = 10
+    win_ms: float = Field(default=25, gt=0)
+    hop_ms: float = Field(default=10, gt=0)
     sample_rate: Literal[16_000] = 16_000
-    n_freq: int = 201
-    n_mels: int = 80
-    n_mfcc: int = 13
+    n_freq: int = Field(default=201, gt=1)
+    n_mels: int = Field(default=80, gt=0)
+    n_mfcc: int = Field(default=13, gt=0)
     input: FeatureConfig = FeatureConfig(feat_type="mel", log=True, cmvn=True)
     target: FeatureConfig | None = None
 
@@ -89,7 +89,9 @@ class LogMel(nn.Module):
         self.dim = config.width(self.feature)
         self.fft_size = 2 * (config.n_freq - 1)
         self.window_size = round(config.win_ms * SAMPLE_RATE / 1000)
-        self.minimum_samples = max(self.fft_size // 2 + 1, config.stride)  # reflection needs the first, two frames the second
+        # Reflection needs half a window and one sample; two frames (for a deviation) need one hop, or where lengths are rounded 1.5.
+        two_frames = config.stride if padding == "alone" else -(-3 * config.stride // 2)
+        self.minimum_samples = max(self.fft_size // 2 + 1, two_frames)
         self._build_tables()
 
     def _build_tables(self) -> None:

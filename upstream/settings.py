@@ -51,7 +51,7 @@ def _problem(model: type[BaseModel], item: Mapping[str, Any]) -> str:
         return f"unknown key '{key}'" + (f": did you mean '{guess}'?" if guess else "")
     if item["type"] == "missing":
         return f"key '{key}' is missing"
-    return f"'{key}' = {item['input']!r}: {item['msg']}"
+    return f"'{key}' = {str(item['input'])[:80]!r}: {item['msg'].removeprefix('Value error, ')}"
 
 
 def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from upstream.base import Padding, Representation, Upstream
@@ -36,17 +36,23 @@ class TransformerConfig(Settings):
     """
 
     input_dim: int = -1
-    hidden_size: int = 768
-    num_hidden_layers: int = 3
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
+    hidden_size: int = Field(default=768, gt=0)
+    num_hidden_layers: int = Field(default=3, gt=0)
+    num_attention_heads: int = Field(default=12, gt=0)
+    intermediate_size: int = Field(default=3072, gt=0)
     hidden_act: Literal["gelu", "relu", "swish"] = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
+    hidden_dropout_prob: float = Field(default=0.1, ge=0, lt=1)
+    attention_probs_dropout_prob: float = Field(default=0.1, ge=0, lt=1)
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     share_layer: bool = False
     pre_layer_norm: bool = False
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TransformerConfig:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(f"{self.num_attention_heads} heads do not divide {self.hidden_size} features")
+        return self
 
 
 class TaskConfig(Settings):
@@ -57,7 +63,7 @@ class TaskConfig(Settings):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    sequence_length: int = 1500
+    sequence_length: int = Field(default=1500, ge=0)
 
 
 class TeraConfig(Settings):

@@ -6,8 +6,8 @@ The file is a dictionary: `Transformer` and `SpecHead` (weights), `Upstream_Conf
 
 from __future__ import annotations
 
+import io
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from upstream.checkpoint import plain, read_checkpoint
 from upstream.errors import UpstreamError
 from upstream.kaldi import KaldiConfig
 from upstream.logmel import LogMelConfig
-from upstream.native import some
+from upstream.native import replace_file, some
 from upstream.settings import Settings
 from upstream.tera import ENCODER, HEAD, SpecHead, Tera, TeraConfig, TransformerConfig, front_end
 
@@ -54,10 +54,10 @@ def read_s3prl(path: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
     if not isinstance(content, Mapping) or not isinstance(content.get("Transformer"), Mapping):
         raise UpstreamError(f"{path}: is not a TERA checkpoint: it has no 'Transformer' weights")
     config = _read_config(content, path)
-    weights = _renamed(content["Transformer"])
+    weights = _renamed(content["Transformer"], path)
     _refuse_stacked_frames(weights, config, path)
     tensors = {ENCODER + name: tensor for name, tensor in from_published(weights, config, str(path)).items()}
-    for name, tensor in _renamed(content.get("SpecHead") or {}).items():
+    for name, tensor in _renamed(content.get("SpecHead") or {}, path).items():
         part, _, kind = name.rpartition(".")
         tensors[f"{HEAD}{HEAD_NAMES.get(part, part)}.{kind}"] = tensor.float()
     return config, tensors
@@ -80,12 +80,9 @@ def write_s3prl(path: Path, model: Tera, head: SpecHead | None = None, step: int
         content["SpecHead"] = {
             f"{published}.{kind}": own[f"{name}.{kind}"].cpu() for published, name in HEAD_NAMES.items() for kind in ("weight", "bias")
         }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    replace_file(path, buffer.getvalue())
 
 
 def from_published(weights: Mapping[str, Tensor], config: TeraConfig, where: str) -> dict[str, Tensor]:
@@ -98,7 +95,13 @@ def from_published(weights: Mapping[str, Tensor], config: TeraConfig, where: str
         raise UpstreamError(f"{where}: weights are missing: {some(missing)}")
     if unexpected := weights.keys() - expected:
         raise UpstreamError(f"{where}: weights are not part of the configured encoder: {some(unexpected)}")
-    return {own: torch.cat([weights[part] for part in published]) for own, published in pairs.items()}
+    return {own: _joined([weights[part] for part in published], published, where) for own, published in pairs.items()}
+
+
+def _joined(parts: list[Tensor], names: list[str], where: str) -> Tensor:
+    if len({part.shape for part in parts}) > 1:
+        raise UpstreamError(f"{where}: {', '.join(names)} should have one shape, not {[tuple(part.shape) for part in parts]}")
+    return torch.cat(parts)
 
 
 def to_published(model: Tera) -> dict[str, Tensor]:
@@ -148,8 +151,10 @@ def _drop_copies(weights: dict[str, Tensor], config: TeraConfig, where: str) -> 
         weights.pop(copy, None)
 
 
-def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(weights: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     """Very old files call a norm's weight `gamma` and its bias `beta`."""
+    if odd := [name for name, tensor in weights.items() if not (isinstance(name, str) and isinstance(tensor, Tensor))]:
+        raise UpstreamError(f"{path}: '{odd[0]}' among the weights is not a tensor; the file is no TERA checkpoint")
     swap = {"gamma": "weight", "beta": "bias"}
     split = {name: name.rpartition(".") for name in weights}
     return {f"{stem}{dot}{swap.get(leaf, leaf)}": weights[name] for name, (stem, dot, leaf) in split.items()}
@@ -162,6 +167,8 @@ def _read_config(content: Mapping[str, Any], path: Path) -> TeraConfig:
     if source is None:
         raise UpstreamError(f"{path}: neither 'Config' nor 'Upstream_Config' has a 'transformer' block; the encoder's shape is unknown")
     where, blocks = f"{path}: {source}", found[source]
+    if not all(isinstance(blocks[key], Mapping) for key in ("transformer", "task", "audio") if blocks.get(key)):
+        raise UpstreamError(f"{where}: 'transformer', 'task' and 'audio' must be mappings")
     if not blocks.get("audio"):
         raise UpstreamError(f"{where}: has no 'audio' block: trained on features from files, it cannot encode waveforms")
     transformer = dict(blocks["transformer"])
@@ -199,7 +206,7 @@ def _published_config(config: TeraConfig) -> dict[str, Any]:
 def _refuse_stacked_frames(weights: Mapping[str, Tensor], config: TeraConfig, path: Path) -> None:
     projection = weights.get("input_representations.spec_transform.weight")
     width = front_end(config).dim
-    if projection is not None and projection.shape[1] != width and projection.shape[1] % width == 0:
+    if projection is not None and projection.dim() == 2 and projection.shape[1] != width and projection.shape[1] % width == 0:
         raise _stacked(path, f"its input is {projection.shape[1]} wide, {projection.shape[1] // width} × the {width} features")
 
 

@@ -90,7 +90,8 @@ def test_hub_serves_native_folders_single_files_and_the_published_model(hub: str
 def test_hub_failures_are_one_clear_error(hub: str, tmp_path: Path, repository: Path) -> None:
     (tmp_path / "hub" / "someone" / "empty").mkdir(parents=True)
     missing, empty = find_in_process(hub, tmp_path, repository, "someone/none", "someone/empty")
-    assert "'someone/none' (revision main) on the hub: there is no such public repository, nor such a path here" in missing
+    assert missing.startswith("checkpoint, no path on this machine: 'config.json' of 'someone/none' (revision main) on the hub: ")
+    assert "there is no such public repository" in missing
     assert "the repository has no such file; name one as -k someone/empty/FILE" in empty
     (silent,) = find_in_process("http://127.0.0.1:9", tmp_path, repository, "")
     assert silent.startswith(f"tera: the published checkpoint '{PUBLISHED}' of 's3prl/tera' (revision main) on the hub: could not")

@@ -75,6 +75,14 @@ def test_reference_padding_differs_as_the_published_code_does() -> None:
 
 
 @torch.no_grad()
+def test_shortest_utterance_has_finite_states_beside_a_long_one() -> None:
+    for padding, least in (("alone", 201), ("reference", 240)):
+        model = Tera(make.config(), padding).eval()  # type: ignore[arg-type]
+        assert model.minimum_samples == least
+        assert model(*make.waveforms(160_000, least)).hidden_states.isfinite().all()
+
+
+@torch.no_grad()
 def test_level_of_the_recording_does_not_matter() -> None:
     model = make.tera()
     wavs, lengths = make.waveforms(16_000)

@@ -81,8 +81,10 @@ def test_gamma_and_beta_are_the_old_names_of_a_norm(tmp_path: Path) -> None:
         ({"encoder.layer.9.output.dense.bias": torch.zeros(3)}, "not part of the configured encoder: 'encoder.layer.9.output.dense.bias'"),
         ({"encoder.layer.0.intermediate.dense.weight": torch.zeros(9, 64)}, r"is \(9, 64\), expected \(160, 64\)"),
         ({"input_representations.spec_transform.weight": torch.zeros(64, 240)}, "stacks consecutive frames"),
+        ({"encoder.layer.0.attention.self.key.weight": torch.zeros(3)}, r"should have one shape, not \[\(64, 64\), \(3,\), \(64, 64\)\]"),
+        ({"encoder.layer.0.attention.self.key.weight": "words"}, "'encoder.layer.0.attention.self.key.weight' among the weights is not"),
     ],
-    ids=["missing", "unexpected", "shape", "stacked"],
+    ids=["missing", "unexpected", "shape", "stacked", "parts", "text"],
 )
 def test_weights_that_do_not_fit_are_named(change: dict[str, Any], words: str, tmp_path: Path) -> None:
     model = make.tera()
@@ -108,6 +110,7 @@ def test_unequal_copies_of_a_shared_layer_are_refused(tmp_path: Path) -> None:
         ("transformer", "hidden_act", "tanh", "'transformer.hidden_act' = 'tanh'"),
         ("transformer", "downsample_rate", 3, "stacks consecutive frames"),
         ("transformer", "num_attention_heads", 5, "5 heads do not divide 64"),
+        ("transformer", "num_hidden_layers", 0, "'transformer.num_hidden_layers' = '0'"),
         ("audio", "input", {"feat_type": "phase"}, "input.feat_type"),
     ],
 )
@@ -130,6 +133,8 @@ def test_key_without_effect_in_a_published_file_is_reported(tmp_path: Path, capl
 def test_other_dictionaries_are_no_tera_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UpstreamError, match="no 'Transformer' weights"):
         load_s3prl(write(tmp_path / "other.ckpt", {"model": torch.zeros(1)}))
+    with pytest.raises(UpstreamError, match="must be mappings"):
+        load_s3prl(write(tmp_path / "odd.ckpt", content(make.tera(), Upstream_Config={"transformer": 3})))
     with pytest.raises(UpstreamError, match="has no 'audio' block"):
         load_s3prl(write(tmp_path / "npy.ckpt", content(make.tera(), Upstream_Config=make.published_config() | {"audio": None})))
 
@@ -174,7 +179,11 @@ def test_folder_file_and_name_load_the_same_encoder(tmp_path: Path) -> None:
     prints = {upstream.fingerprint(upstream.load("tera", place)) for place in (tmp_path / "run", tmp_path / "run" / "model.safetensors")}
     prints |= {upstream.fingerprint(upstream.load("tera_local", str(tmp_path / "published.ckpt")))}
     assert len(prints) == 1
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
     assert not upstream.load("tera", tmp_path / "run").training
+    assert torch.equal(torch.rand(1), expected), "loading must not shift the random numbers of its caller"
 
 
 @pytest.mark.parametrize(
