@@ -25,8 +25,11 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", "
 SLACK = 0.01
 """Seconds by which a segment may reach past the end of its file: manifests round their times."""
 
-UNKNOWN_SIZE = (0, 0xFFFFFFFF)
-"""Data sizes in the header of a WAV file that was streamed: the size was not known yet."""
+STREAMED_WAV = 0x7FFF_0000
+"""Bytes of data from which on the header of a WAV file says nothing: it was streamed, its size not known yet. So does 0."""
+
+STREAMED_FLAC = 1 << 62
+"""Frames from which on libsndfile means that the header of a FLAC file has none, for the same reason; it cannot seek in such a file."""
 
 
 def read_audio(path: Path | str, start: float = 0.0, duration: float | None = None) -> np.ndarray:
@@ -93,6 +96,8 @@ def _decode(path: Path, start: float, duration: float | None) -> tuple[np.ndarra
             rate = int(file.samplerate)
     except soundfile.LibsndfileError as error:
         raise DataError(f"{path}: not audio that can be decoded, or cut short ({error.error_string}); fetch or convert it again") from error
+    except TypeError as error:
+        raise DataError(f"{path}: samples without a header; convert it to wav or flac") from error
     if len(samples) < count:
         raise DataError(f"{path}: cut short, {len(samples)} of {count} samples could be decoded; fetch it again")
     return samples, rate
@@ -112,6 +117,8 @@ def _check_file(path: Path) -> None:
 def _frames(path: Path, file: soundfile.SoundFile, start: float, duration: float | None) -> tuple[int, int]:
     """First frame and number of frames to read, after checking them against what the file has."""
     total, rate = int(file.frames), int(file.samplerate)
+    if total >= STREAMED_FLAC:
+        raise DataError(f"{path}: its header does not say how long it is; convert it again, from a file and not from a pipe")
     if total == 0:
         raise DataError(f"{path}: no samples (0 frames at {rate} Hz); leave it out")
     promised = _promised_frames(path) if file.format in ("WAV", "WAVEX") else None
@@ -141,7 +148,7 @@ def _walk_chunks(file: BinaryIO) -> int | None:
     while len(header := file.read(8)) == 8:
         name, size = struct.unpack("<4sI", header)
         if name == b"data":
-            return size // block if block and size not in UNKNOWN_SIZE and size < 0xFFFF_0000 else None
+            return size // block if block and 0 < size < STREAMED_WAV else None
         if name == b"fmt ":
             fields = file.read(16)
             if len(fields) < 16 or struct.unpack_from("<H", fields)[0] not in (1, 3, 0xFFFE):

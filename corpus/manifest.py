@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus.audio import SLACK
+from corpus.audio import SLACK, STREAMED_FLAC
 from corpus.errors import DataError
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ def _recording(audio: Path, where: str) -> Recording:
         raise DataError(f"{where}: {audio} is not audio, or damaged or empty; convert it again or leave it out") from error
     if recording.num_samples == 0:
         raise DataError(f"{where}: {audio} has no samples; leave it out")
+    if recording.num_samples >= STREAMED_FLAC:
+        raise DataError(f"{where}: the header of {audio} does not say how long it is; convert it again, from a file and not from a pipe")
     return recording
 
 

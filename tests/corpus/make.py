@@ -25,6 +25,16 @@ def write_tone(path: Path, seconds: float = 0.5, rate: int = 16_000, channels: i
     return path
 
 
+def streamed_flac(path: Path) -> Path:
+    """Strike the number of samples from a FLAC header, as an encoder leaves it that writes into a pipe."""
+    content = bytearray(path.read_bytes())
+    field = slice(18, 26)  # rate, channels, bits and, in the last 36 bits, samples
+    kept = int.from_bytes(content[field], "big") >> 36 << 36
+    content[field] = kept.to_bytes(8, "big")
+    path.write_bytes(content)
+    return path
+
+
 def cut(utt_id: str, seconds: float, path: Path | None = None, text: str = "A") -> MonoCut:
     """A whole-file cut of so many seconds; without a path there is no audio behind it."""
     samples = round(seconds * 16_000)

@@ -8,7 +8,7 @@ import soundfile
 
 from corpus.audio import audio_files, read_audio
 from corpus.errors import DataError
-from tests.corpus.make import tone, write_tone
+from tests.corpus.make import streamed_flac, tone, write_tone
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
@@ -81,14 +81,26 @@ def test_truncated_files_are_refused(tmp_path, name, kept):
         read_audio(path)
 
 
-@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+@pytest.mark.parametrize("size", [0x7FFFF000, 0xFFFFFFFF])
 def test_a_streamed_wav_without_a_size_is_read(tmp_path, size):
     path = write_tone(tmp_path / "a.wav", 0.5)
     content = bytearray(path.read_bytes())
     at = content.index(b"data") + 4
     content[at : at + 4] = size.to_bytes(4, "little")
     path.write_bytes(content)
-    assert size == 0 or len(read_audio(path)) == 8000
+    assert len(read_audio(path)) == 8000
+
+
+def test_a_streamed_flac_without_a_length_is_named(tmp_path):
+    write_tone(tmp_path / "a.flac", 0.5)
+    with pytest.raises(DataError, match=r"a\.flac: its header does not say how long"):
+        read_audio(streamed_flac(tmp_path / "a.flac"))
+
+
+def test_samples_without_a_header_are_named(tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(3200))
+    with pytest.raises(DataError, match=r"a\.raw: samples without a header"):
+        read_audio(tmp_path / "a.raw")
 
 
 def test_a_wav_with_other_chunks_behind_the_audio_is_whole(tmp_path):

@@ -11,7 +11,7 @@ from corpus import manifest
 from corpus.audio import read_audio
 from corpus.batch import load_batch
 from corpus.errors import DataError
-from tests.corpus.make import write_tone
+from tests.corpus.make import streamed_flac, write_tone
 
 
 @pytest.fixture
@@ -92,4 +92,11 @@ def test_a_missing_manifest_and_one_in_another_encoding_are_named(folder):
         manifest.read(folder / "none.csv")
     (folder / "m.csv").write_bytes("path,text\nwavs/a.wav,é\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"m\.csv is not UTF-8"):
+        manifest.read(folder / "m.csv")
+
+
+def test_audio_of_unknown_length_is_named(folder):
+    streamed_flac(folder / "wavs/b.flac")
+    (folder / "m.csv").write_text("path\nwavs/b.flac\n")
+    with pytest.raises(DataError, match=r"line 2: the header of .*b\.flac does not say how long"):
         manifest.read(folder / "m.csv")
