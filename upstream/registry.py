@@ -41,7 +41,7 @@ def _mentions(folder: Path, heading: str) -> bool:
     for pattern in ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt"):
         for path in glob.iglob(pattern, root_dir=folder):
             try:
-                if heading in (folder / path).read_text(encoding="utf-8"):
+                if heading in (folder / path).read_text(encoding="utf-8", errors="replace"):
                     return True
             except OSError:
                 continue

@@ -23,7 +23,7 @@ from upstream.kaldi import KaldiConfig, KaldiFeatures
 from upstream.logmel import LogMel, LogMelConfig
 from upstream.native import WEIGHTS_FILE, load_strictly, read_config, read_tensors, write_native
 from upstream.settings import Settings, parse
-from upstream.transformer import ACTIVATIONS, Transformer, TransformerOptions
+from upstream.transformer import ACTIVATIONS, Transformer, TransformerOptions, valid_frames
 
 ENCODER = "encoder."  # prefixes of the native format's tensor names
 HEAD = "head."
@@ -264,7 +264,8 @@ class Tera(Upstream):
         limit = self.config.task.sequence_length
         if limit <= 0 or features.shape[1] <= limit:
             states = torch.stack(self.encoder(features, lengths))
-            return states.masked_fill_(_padding_of(lengths, features), 0.0)
+            valid = valid_frames(lengths.to(features.device), features.shape[1])
+            return states.masked_fill_(~valid[:, :, None], 0.0)
         span = features.shape[1] if self.padding == "reference" else None
         pieces = split(lengths.tolist(), limit, span)
         rows = [features[piece.row, piece.start : piece.start + piece.frames] for piece in pieces]
@@ -344,9 +345,3 @@ def load_head(config: TeraConfig, tensors: Mapping[str, Tensor], where: str) -> 
     kept = {name.removeprefix(HEAD): tensor for name, tensor in tensors.items() if name.startswith(HEAD)}
     load_strictly(head, kept, where)
     return head
-
-
-def _padding_of(lengths: Tensor, features: Tensor) -> Tensor:
-    """Mask (B, F, 1), True past each length."""
-    positions = torch.arange(features.shape[1], device=features.device)
-    return (positions >= lengths[:, None])[:, :, None]

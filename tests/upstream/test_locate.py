@@ -68,6 +68,7 @@ def find_in_process(hub: str, cache: Path, repository: Path, *checkpoints: str) 
         "    except upstream.UpstreamError as error: print(error)\n"
     )
     environment = os.environ | {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(cache), "PYTHONPATH": str(repository)}
+    environment["NO_PROXY"] = "127.0.0.1"
     command = [sys.executable, "-c", code, *checkpoints]
     return subprocess.run(command, env=environment, cwd=cache, capture_output=True, text=True, check=True).stdout.splitlines()
 
