@@ -1,7 +1,8 @@
 """Which cuts make a batch, and in which order: decided by (seed, epoch) and the cuts alone.
 
 Always as if there were one process: whoever runs several deals these batches out. Nothing here reads audio or looks at the
-number of processes, at data loader workers, or at the global random state.
+number of processes or at the global random state. Draw batches in the process that trains, not in a data loader's worker:
+Lhotse's sampler would mix the worker's number in.
 """
 
 from __future__ import annotations
