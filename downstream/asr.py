@@ -6,13 +6,13 @@ Source: SUPERB (Yang et al., 2021, arXiv 2105.01051), content tasks; s3prl downs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from corpus.batching import Batching
 from corpus.units import CharacterUnits
-from engine.task import Block, Card, CorpusBlock, Metric, Prediction, Score, Task
+from engine.task import Block, Card, CorpusBlock, Metric, Prediction, Protocol, Score, Task
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from downstream.ctc import CTCOutput
 
 
-class Corpus(CorpusBlock):
+class ASRCorpus(CorpusBlock):
     """LibriSpeech: `train` names the splits that train the head."""
 
     train: list[str] = ["train-clean-100"]
     batching: Batching = Batching(method="fixed", batch_size=32, halved=True)
 
 
-class Head(Block):
+class ASRHead(Block):
     """See `downstream.heads.RecurrentCTC`."""
 
     projection: int = Field(1024, gt=0)
@@ -48,7 +48,9 @@ class ASR(Task):
     train_split, dev_split, test_split = "train", "dev-clean", "test-clean"
     best_checkpoint = "dev-clean-best.ckpt"
     demo_corpus = "librispeech"
-    Corpus, Head = Corpus, Head
+    Corpus, Head = ASRCorpus, ASRHead
+    corpus: ASRCorpus
+    head: ASRHead
     metrics = (
         Metric("wer", formula="word edits / reference words, summed over utterances"),
         Metric("cer", formula="character edits / reference characters (spaces between words included), summed over utterances"),
@@ -56,7 +58,13 @@ class ASR(Task):
     card = Card(
         title="Automatic speech recognition",
         data="LibriSpeech (https://www.openslr.org/12), characters: SUPERB's 32 symbols, blank <s>",
-        splits={"train": "28,539 utterances (train-clean-100)", "dev-clean": "2,703", "dev-other": "2,864", "test-clean": "2,620", "test-other": "2,939"},
+        splits={
+            "train": "28,539 utterances (train-clean-100)",
+            "dev-clean": "2,703",
+            "dev-other": "2,864",
+            "test-clean": "2,620",
+            "test-other": "2,939",
+        },
         head="linear projection, 2 BiLSTM layers of 1024 a direction, dropout 0.2, linear to 32; SpecAugment; CTC",
         selection="lowest greedy WER on dev-clean",
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
@@ -66,14 +74,16 @@ class ASR(Task):
         ),
     )
 
-    def __init__(self, corpus: CorpusBlock, head: Block, protocol: Any = "superb") -> None:
+    def __init__(self, corpus: ASRCorpus, head: ASRHead, protocol: Protocol = "superb") -> None:
         super().__init__(corpus, head, protocol)
         self.units = CharacterUnits()
 
     def cuts(self, split: str) -> CutSet:
-        from corpus import librispeech, locate
+        from corpus import librispeech, locate, manifest
 
-        root = locate.locate("LibriSpeech", self.corpus.root)
+        if split in self.corpus.manifests:
+            return manifest.read(self.corpus.manifests[split], required=("text",))
+        root = locate.locate("LibriSpeech", self.corpus.folder)
         if split != "train":
             return librispeech.read(root, split)
         return librispeech.read_all(root, self.corpus.train)
@@ -82,7 +92,7 @@ class ASR(Task):
         return self.units.encode(self.reference(cut), tail=self.protocol == "superb")
 
     def reference(self, cut: Cut) -> str:
-        return cut.supervisions[0].text
+        return " ".join(cut.supervisions[0].text.upper().split())
 
     def build_head(self, dim: int, stride: int) -> nn.Module:
         from downstream.heads import RecurrentCTC

@@ -17,10 +17,11 @@ CTCOutput = tuple[Tensor, Tensor]
 def ctc_loss(output: CTCOutput, targets: Sequence[Sequence[int]]) -> Tensor:
     """Mean over utterances of the CTC loss by target length; an utterance that cannot be aligned counts as zero."""
     logits, lengths = output
-    flat = torch.tensor([symbol for target in targets for symbol in target])
-    sizes = torch.tensor([len(target) for target in targets])
+    device = logits.device
+    flat = torch.tensor([symbol for target in targets for symbol in target], device=device)
+    sizes = torch.tensor([len(target) for target in targets], device=device)
     log_probs = F.log_softmax(logits.float(), -1).transpose(0, 1)
-    return F.ctc_loss(log_probs, flat.to(logits.device), lengths.to(logits.device), sizes.to(logits.device), blank=BLANK, zero_infinity=True)
+    return F.ctc_loss(log_probs, flat, lengths.to(device), sizes, blank=BLANK, zero_infinity=True)
 
 
 def greedy(output: CTCOutput) -> list[list[int]]:

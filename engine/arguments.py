@@ -11,6 +11,7 @@ import upstream
 from engine import yaml12
 from engine.errors import CheckpointError, ConfigError
 
+
 @dataclass(frozen=True)
 class Arguments:
     """What an experiment keeps of its command line, under s3prl's names. Plain values only."""
@@ -39,7 +40,7 @@ class Arguments:
 
 def typed(args: argparse.Namespace, task: str | None) -> dict[str, Any]:
     """The fields of `Arguments` that were typed, in the form in which they are kept."""
-    values = {field.name: getattr(args, field.name, None) for field in fields(Arguments)}
+    values: dict[str, Any] = {field.name: getattr(args, field.name, None) for field in fields(Arguments)}
     values["downstream"] = task
     if args.upstream is not None:
         values["upstream"] = upstream.check(args.upstream, args.upstream_ckpt)
@@ -67,7 +68,8 @@ def from_checkpoint(saved: dict[str, Any], given: dict[str, Any], path: Path) ->
     arguments = Arguments(**saved)
     for name, value in given.items():
         if name not in ACTING and getattr(arguments, name) != value:
-            raise ConfigError(f"--{name} {value}: {path} was trained with {getattr(arguments, name)}; leave the flag out, or give -n for another run")
+            had = getattr(arguments, name)
+            raise ConfigError(f"--{name} {value}: {path} was trained with {had}; leave the flag out, or give -n for another run")
     acting = {name: value for name, value in given.items() if name in ACTING}
     if "data" in acting:
         acting["demo"] = False

@@ -16,6 +16,9 @@ import torch
 from corpus.files import write_atomically
 from engine.errors import CheckpointError
 
+BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, OSError, LookupError, TypeError, ValueError, AttributeError)
+"""What reading a file that is no checkpoint may raise, by what it is instead."""
+
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint: temporary file, fsync, rename."""
@@ -28,9 +31,9 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(f"{path} is no usable checkpoint ({reason[0][:120]}); give a states-*.ckpt or *-best.ckpt that a run wrote") from None
+    except BROKEN as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise CheckpointError(f"{path} is no usable checkpoint ({reason}); give a states-*.ckpt or *-best.ckpt that a run wrote") from None
     missing = [key for key in ("Step", "Args", "Config") if not isinstance(state, dict) or key not in state]
     if missing:
         raise CheckpointError(f"{path} is not a checkpoint of a run: it lacks {', '.join(missing)}")

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
     if args.mode == "train":
         plan = plan_training(args, tasks)
         return check(plan, args) if args.check else train(plan, args)
-    return evaluate(plan_evaluation(args, tasks), args) if args.mode == "evaluate" else inference(plan_evaluation(args, tasks), args)
+    return (evaluate if args.mode == "evaluate" else inference)(plan_evaluation(args, tasks), args)
 
 
 def train(plan: Plan, args: argparse.Namespace) -> int:
@@ -66,7 +66,9 @@ def train(plan: Plan, args: argparse.Namespace) -> int:
         _evaluate_split(session, session.task.dev_split, best, state, plan.folder)
     session.accelerator.end_training()
     if session.main:
-        print(f"trained{plan.mark}: {plan.folder}\nevaluate it with  python run_downstream.py -m evaluate -e {plan.folder}", file=sys.stderr)
+        print(
+            f"trained{plan.mark}: {plan.folder}\nevaluate it with  python run_downstream.py -m evaluate -e {plan.folder}", file=sys.stderr
+        )
     return 0
 
 
@@ -123,9 +125,8 @@ def evaluate(plan: Plan, args: argparse.Namespace) -> int:
     session = Session(plan, args.device)
     session.check_upstream(plan.state, plan.checkpoint)
     session.load_weights(plan.state, plan.checkpoint)
-    entries = {
-        split: _evaluate_split(session, split, plan.checkpoint, plan.state, plan.folder) for split in args.evaluate_split or [plan.task.test_split]
-    }
+    splits = args.evaluate_split or [plan.task.test_split]
+    entries = {split: _evaluate_split(session, split, plan.checkpoint, plan.state, plan.folder) for split in splits}
     if session.main:
         if args.json:
             print(json.dumps({"task": plan.task.name, "upstream": plan.arguments.upstream, "demo": plan.arguments.demo, "splits": entries}))
@@ -214,7 +215,8 @@ def inference(plan: Plan, args: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
-        print(json.dumps({"utt_id": path.stem, "path": str(path), "prediction": prediction.prediction, "scores": prediction.scores}, ensure_ascii=False), flush=True)
+        row = {"utt_id": path.stem, "path": str(path), "prediction": prediction.prediction, "scores": prediction.scores}
+        print(json.dumps(row, ensure_ascii=False), flush=True)
     return 2 if failed else 0
 
 
@@ -306,7 +308,9 @@ def _describe_task(task: type[Task]) -> None:
     lines = [("task", f"{task.name}: {card.title}"), ("data", card.data)]
     lines += [(f"split {split}", size) for split, size in card.splits.items()]
     lines += [("head", card.head)]
-    lines += [(f"metric {m.name}", f"{m.formula} [{m.unit or 'fraction'}, {'higher' if m.higher_is_better else 'lower'} is better]") for m in task.metrics]
+    for metric in task.metrics:
+        better = "higher" if metric.higher_is_better else "lower"
+        lines.append((f"metric {metric.name}", f"{metric.formula} [{metric.unit or 'fraction'}, {better} is better]"))
     lines += [("selection", f"{card.selection} -> {task.best_checkpoint}"), ("evaluated split", task.test_split), ("source", card.source)]
     lines += [("protocol", note) for note in card.notes]
     width = max(len(key) for key, _ in lines)
@@ -325,7 +329,8 @@ def _describe_upstream(name: str, tasks: Registry) -> None:
     lines = [("upstream", f"{resolved}: {upstream.describe(resolved)}")]
     if published := card.get("published"):
         lines.append(("published weights", f"{published['repo']}/{published['file']}"))
-    lines.append(("checkpoint (-k)", "file, folder, shipped name or OWNER/NAME on the hub" if card.get("takes_checkpoint", True) else "takes none"))
+    takes = card.get("takes_checkpoint", True)
+    lines.append(("checkpoint (-k)", "file, folder, shipped name or OWNER/NAME on the hub" if takes else "takes none"))
     if small := upstream.shipped_for(resolved):
         lines.append(("on demo corpora", small))
     if aliases := [*card.get("aliases", ()), *card.get("checkpoint_aliases", ())]:

@@ -150,14 +150,14 @@ C = TypeVar("C", bound=Config)
 
 def downstream_schema(task: type[Task]) -> type[DownstreamConfig]:
     """The configuration of this task, its own `corpus` and `head` blocks included."""
-    return create_model("DownstreamConfig", __base__=DownstreamConfig, task=(Literal[task.name], task.name), corpus=(task.Corpus, ...), head=(task.Head, ...))
+    blocks: dict[str, Any] = {"task": (Literal[task.name], task.name), "corpus": (task.Corpus, ...), "head": (task.Head, ...)}
+    return create_model("DownstreamConfig", __base__=DownstreamConfig, **blocks)
 
 
 def pretrain_schema(objective: type[Objective]) -> type[PretrainConfig]:
     """The configuration of this objective."""
-    return create_model(
-        "PretrainConfig", __base__=PretrainConfig, task=(Literal[objective.name], objective.name), corpus=(objective.Corpus, ...), model=(objective.Model, ...)
-    )
+    blocks: dict[str, Any] = {"task": (Literal[objective.name], objective.name), "corpus": (objective.Corpus, ...)}
+    return create_model("PretrainConfig", __base__=PretrainConfig, **blocks, model=(objective.Model, ...))
 
 
 def resolve(schema: type[C], path: Path, overrides: str | None) -> C:
@@ -172,7 +172,9 @@ def override(values: dict[str, Any], text: str | None) -> dict[str, Any]:
         key, equals, value = field.partition("=")
         path = key.strip().split(".")
         if not equals or path[0] != "config" or len(path) < 2 or not all(path):
-            raise ConfigError(f"-o {field!r}: an override is config.BLOCK.KEY=VALUE, for example config.optimizer.lr=1.0e-4; several are separated by ',,'")
+            raise ConfigError(
+                f"-o {field!r}: an override is config.BLOCK.KEY=VALUE, such as config.optimizer.lr=1.0e-4; ',,' separates several"
+            )
         dotted = ".".join(path[1:])
         for old, new in ALIASES.items():
             if dotted == old or dotted.startswith(old + "."):
@@ -214,7 +216,8 @@ def _keys(schema: type[BaseModel], location: list[str]) -> list[str]:
     """The valid keys of the block at `location`."""
     for part in location:
         field = schema.model_fields.get(part)
-        candidates = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type) and issubclass(t, BaseModel)] if field else []
+        annotations = (field.annotation, *get_args(field.annotation)) if field else ()
+        candidates = [kind for kind in annotations if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not candidates:
             return []
         schema = candidates[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -10,23 +9,24 @@ from corpus import demo as demo_corpora
 from corpus.errors import DataError
 from engine.errors import ConfigError
 
-log = logging.getLogger("weir")
 
+def named_folder(data: Path | None, demo: bool | None) -> Path | None:
+    """The data folder that the flags or WEIR_DATA name; None means the built-in corpora.
 
-def is_demo(data: Path | None, demo: bool | None) -> bool:
-    """Whether these flags (and WEIR_DATA) mean the built-in corpora. Raises ConfigError where they contradict, DataError for a missing folder."""
+    Raises:
+        ConfigError: the flags contradict each other.
+        DataError: there is no such folder.
+    """
     if demo and data is not None:
         raise ConfigError(f"--data {data} and --demo: give one of them")
-    folder = data or (Path(os.environ["WEIR_DATA"]) if os.environ.get("WEIR_DATA") and not demo else None)
+    if demo:
+        return None
+    folder = data or (Path(os.environ["WEIR_DATA"]) if os.environ.get("WEIR_DATA") else None)
     if folder is not None and not folder.is_dir():
         raise DataError(f"no data folder {folder}; --data (or WEIR_DATA) names the folder that holds data sets such as LibriSpeech/")
-    return folder is None
+    return folder.resolve() if folder else None
 
 
-def data_folder(data: Path | None, demo: bool | None, edition: str) -> tuple[Path, bool]:
-    """The folder that holds the data sets, and whether it is a demo corpus, which is made first where needed."""
-    if not is_demo(data, demo):
-        return (data or Path(os.environ["WEIR_DATA"])).resolve(), False
-    if not demo:
-        log.info("no data given: the built-in demo corpus is used (--data DIR or WEIR_DATA for real data)")
-    return getattr(demo_corpora, edition)(), True
+def demo_folder(edition: str) -> Path:
+    """The folder of a built-in corpus, which is made the first time."""
+    return getattr(demo_corpora, edition)()

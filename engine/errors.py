@@ -21,6 +21,6 @@ USER_ERRORS = (ConfigError, CheckpointError, DataError, TaskError, UpstreamError
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """"; did you mean 'X'?" where a known word is close, else nothing."""
+    """ "; did you mean 'X'?" where a known word is close, else nothing."""
     close = get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ class Evaluator:
         began = time.monotonic()
         self.probe.eval()
         with torch.no_grad():
-            for loaded in tqdm(prefetch(source.load, own, 2), total=len(own), desc=title, unit="batch", disable=quiet, leave=False):
+            ahead = prefetch(source.load, own, 2)
+            for loaded in tqdm(ahead, total=len(own), desc=title, unit="batch", disable=quiet, leave=False):
                 with self.accelerator.autocast():
                     output = self.output(self.probe, loaded)
                     loss = float(self.task.loss(output, loaded.labels))
@@ -74,7 +75,9 @@ class Evaluator:
             rows = gather_object(rows)
         rows.sort(key=lambda row: row[0].utt_id)
         predictions = [replace(row, reference=self.task.reference(cuts[row.utt_id])) for row, _ in rows]
-        return Evaluation(predictions, self.task.score(predictions), math.fsum(loss for _, loss in rows) / len(rows), time.monotonic() - began)
+        return Evaluation(
+            predictions, self.task.score(predictions), math.fsum(loss for _, loss in rows) / len(rows), time.monotonic() - began
+        )
 
     def predict(self, loaded: Loaded) -> list[Prediction]:
         """Predictions for one unlabelled micro-batch."""
@@ -86,7 +89,7 @@ class Evaluator:
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """One JSON line an utterance, sorted by `utt_id`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"utt_id": p.utt_id, "prediction": p.prediction, "reference": p.reference, "scores": p.scores}, ensure_ascii=False) for p in predictions]
+    lines = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
     write_atomically(path, "".join(line + "\n" for line in lines))
 
 

@@ -70,7 +70,7 @@ def prepare(folder: Path, overwrite: bool, resume: bool) -> None:
             leftover.unlink()
 
 
-class _ProgressHandler(logging.StreamHandler):  # type: ignore[type-arg]
+class _ProgressHandler(logging.StreamHandler):
     """Lines on stderr that do not break a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:

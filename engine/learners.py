@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from accelerate import Accelerator
@@ -27,7 +27,7 @@ class HeadLearner:
 
     def __init__(
         self, evaluator: Evaluator, cuts: CutSet, batching: Batching, seed: int, source: Source,
-        watched: dict[str, tuple[Source, Sequence[Sequence[Cut]]]],
+        watched: Mapping[str, tuple[Source, Sequence[Sequence[Cut]]]],
     ) -> None:  # fmt: skip
         self.evaluator, self.cuts, self.batching, self.seed, self.source, self.watched = evaluator, cuts, batching, seed, source, watched
         self.module: Probe = evaluator.probe

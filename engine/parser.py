@@ -48,7 +48,11 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("-t", *_names("--evaluate_split"), nargs="+", metavar="SPLIT", help="splits to evaluate; for inference: audio files and folders")
     add("-c", "--config", metavar="FILE", help="configuration in place of the preset's")
     add("-o", "--override", metavar="K=V", help="override configuration values: config.optimizer.lr=1.0e-4, several separated by ',,'")
-    add("--preset", choices=("superb", "mini"), help="the benchmark's recipe, or a small one for minutes on two cores (default: mini on the built-in corpora)")
+    add(
+        "--preset",
+        choices=("superb", "mini"),
+        help="the benchmark's recipe, or a small one for minutes (default: mini on the built-in corpora)",
+    )
     add("--list", action="store_true", default=None, help="list upstreams and tasks")
     add("--describe", metavar="NAME", help="the protocol card of a task, or what an upstream is")
     add("--check", action="store_true", default=None, help="build everything, print sizes and estimates, and stop")
@@ -72,7 +76,8 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     add("-k", *_names("--upstream_ckpt"), metavar="CKPT", help="file, folder, shipped name (tera-mini) or OWNER/NAME on the hub")
     add("-g", *_names("--upstream_model_config"), metavar="FILE", help="YAML with options of the upstream, such as padding: reference")
     add("-f", *_names("--upstream_trainable"), action="store_true", default=None, help="train the upstream too")
-    add("-s", *_names("--upstream_feature_selection"), choices=("hidden_states", "last_hidden_state"), help="what the head sees (default: hidden_states)")
+    selections = ("hidden_states", "last_hidden_state")
+    add("-s", *_names("--upstream_feature_selection"), choices=selections, help="what the head sees (default: hidden_states)")
     add("-l", *_names("--upstream_layer_selection"), type=int, metavar="N", help="one hidden state in place of the weighted sum")
     add(*_names("--upstream_feature_normalize"), action="store_true", default=None, help="layer norm on each hidden state")
 

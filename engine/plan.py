@@ -11,8 +11,8 @@ import upstream
 from engine import experiment
 from engine.arguments import Arguments, from_checkpoint, typed
 from engine.config import CONFIGS, DownstreamConfig, downstream_schema, override, resolve, validate
-from engine.data import is_demo
-from engine.errors import ConfigError
+from engine.data import named_folder
+from engine.errors import ConfigError, nearest
 from engine.task import Task
 from upstream.registry import Registry
 
@@ -85,8 +85,8 @@ def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) 
 
     state = checkpoint.load(path)
     given = typed(args, tasks.resolve(args.downstream) if args.downstream else None)
-    if is_typed := {name: given[name] for name in ("data", "demo") if name in given}:
-        is_demo(Path(is_typed["data"]) if "data" in is_typed else None, is_typed.get("demo"))
+    if args.data or args.demo:
+        named_folder(args.data, args.demo)
     arguments = from_checkpoint(state["Args"], given, path)
     task = tasks.load(arguments.downstream)
     if args.expname and args.expname != path.parent.name:
@@ -97,18 +97,37 @@ def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) 
 
 
 def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], folder: Path) -> Plan:
-    demo = is_demo(args.data, args.demo)
+    data = named_folder(args.data, args.demo)
     if args.config and args.preset:
         raise ConfigError("-c names a configuration and --preset another: give one of them")
-    preset = args.preset or ("custom" if args.config else "mini" if demo else "superb")
-    path = Path(args.config) if args.config else CONFIGS / "downstream" / preset / f"{task.name}.yaml"
-    config = resolve(downstream_schema(task), path, args.override)
-    config = validate(downstream_schema(task), _stored(config.model_dump(mode="json"), args), str(path))
+    preset = args.preset or ("custom" if args.config else "superb" if data else "mini")
+    config = _configuration(args, task, preset)
+    if config.corpus.manifests and not args.demo and data is None:  # own data without a folder
+        preset = "superb" if preset == "mini" and not args.preset else preset
+        config, demo = _configuration(args, task, preset), False
+    else:
+        demo = data is None
     if "upstream_ckpt" not in given and demo and (small := upstream.shipped_for(given["upstream"])):
         given["upstream_ckpt"] = small
     if given.get("upstream_ckpt"):
         upstream.find_checkpoint(given["upstream_ckpt"])
-    return Plan(task, Arguments(**{**given, "preset": preset, "demo": demo}), config, folder)
+    kept = {**given, "preset": preset, "demo": demo, "data": str(data) if data else None}
+    return Plan(task, Arguments(**kept), config, folder)
+
+
+def _configuration(args: argparse.Namespace, task: type[Task], preset: str) -> DownstreamConfig:
+    """The preset's configuration, or that of `-c`, with everything typed applied."""
+    schema = downstream_schema(task)
+    path = Path(args.config) if args.config else CONFIGS / "downstream" / preset / f"{task.name}.yaml"
+    config = resolve(schema, path, args.override)
+    for split, manifest in config.corpus.manifests.items():
+        if split not in task.splits:
+            raise ConfigError(f"config.corpus.manifests.{split}: {task.name} has no such split{nearest(split, list(task.splits))}")
+        if not manifest.is_file():
+            raise ConfigError(f"config.corpus.manifests.{split}: no file {manifest}")
+    values = config.model_dump(mode="json")
+    values["corpus"]["manifests"] = {split: str(path.resolve()) for split, path in config.corpus.manifests.items()}
+    return validate(schema, _stored(values, args), str(path))
 
 
 def _given(args: argparse.Namespace, tasks: Registry) -> tuple[type[Task], dict[str, Any]]:

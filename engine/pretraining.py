@@ -11,7 +11,7 @@ from typing import Any
 
 from engine import experiment
 from engine.config import CONFIGS, PretrainConfig, pretrain_schema, resolve
-from engine.data import data_folder
+from engine.data import demo_folder, named_folder
 from engine.errors import CheckpointError, ConfigError
 from engine.task import Objective
 
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-u", "--upstream", metavar="NAME", help="what to pre-train (see --list)")
-    add("-c", "--config", type=Path, metavar="FILE", help="recipe; default: configs/pretrain/NAME-mini.yaml on the built-in corpus and here")
+    add("-c", "--config", type=Path, metavar="FILE", help="recipe (default: configs/pretrain/NAME-mini.yaml)")
     add("-n", "--expname", metavar="NAME", help="the run's folder is result/pretrain/NAME; default: the recipe's name")
     add("-p", "--expdir", type=Path, metavar="DIR", help="the run's folder itself")
     add("-o", "--override", metavar="K=V", help="override configuration values: config.optimizer.lr=1.0e-4, several separated by ',,'")
@@ -65,13 +65,15 @@ def pretrain(objective_class: type[Objective], args: argparse.Namespace) -> int:
     if args.auto_resume and args.overwrite:
         raise ConfigError("-a goes on with a run and --overwrite replaces it: give one of them")
     experiment.claim(folder, args.auto_resume, args.overwrite)
+    folder_given = named_folder(args.data, args.demo)
 
     from engine.device import accelerator as build_accelerator
 
     accelerator = build_accelerator(args.device, args.precision)
     experiment.start_logging(accelerator.is_main_process)
+    demo = folder_given is None
     with accelerator.main_process_first():
-        root, demo = data_folder(args.data, args.demo, objective_class.demo_corpus)
+        root = folder_given or demo_folder(objective_class.demo_corpus)
     config = config.model_copy(update={"corpus": config.corpus.model_copy(update={"root": root, "demo": demo})})
     kept = Arguments(objective_class.name, None if demo else str(root), demo, args.seed, args.precision)
     return _train(objective_class(config.corpus, config.model), config, kept, folder, args, accelerator)
@@ -94,7 +96,8 @@ def _train(objective: Objective, config: PretrainConfig, kept: Arguments, folder
     learner = ObjectiveLearner(module, cuts, config.corpus.batching, args.seed, accelerator)  # type: ignore[attr-defined]
     plain = config.model_dump(mode="json")
     identity = {"Args": asdict(kept), "Config": plain}
-    trainer = Trainer(accelerator, folder, config.runner, learner, optimizer, scheduler, seed=args.seed, identity=identity, mark=" (demo)" if kept.demo else "")
+    mark = " (demo)" if kept.demo else ""
+    trainer = Trainer(accelerator, folder, config.runner, learner, optimizer, scheduler, seed=args.seed, identity=identity, mark=mark)
     newest = experiment.newest(folder) if args.auto_resume else None
     if newest is not None:
         state = checkpoint.load(newest)
@@ -107,10 +110,16 @@ def _train(objective: Objective, config: PretrainConfig, kept: Arguments, folder
         write_atomically(folder / "config.yaml", yaml12.write(plain))
         experiment.log_to(folder)
     accelerator.wait_for_everyone()
-    log.info("%s: %s parameters, %.1f h of audio%s -> %s", objective.name, f"{parameters:,}", hours, " (demo)" if kept.demo else "", folder)
+    log.info("%s: %s parameters, %.1f h of audio%s -> %s", objective.name, f"{parameters:,}", hours, mark, folder)
     trainer.run()
     if accelerator.is_main_process:
-        notes = {"objective": objective.name, "steps": trainer.progress.step, "seed": args.seed, "demo": kept.demo, "hours": round(hours, 2)}
+        notes = {
+            "objective": objective.name,
+            "steps": trainer.progress.step,
+            "seed": args.seed,
+            "demo": kept.demo,
+            "hours": round(hours, 2),
+        }
         objective.save(module, folder, notes)
         log.info("done: use it with  python run_downstream.py -m train -u %s -k %s -d asr", objective.name, os.path.relpath(folder))
     accelerator.end_training()

@@ -23,8 +23,9 @@ class Probe(nn.Module):
     """
 
     def __init__(
-        self, featurizer: Featurizer, head: nn.Module, specaug: SpecAugment | None = None, upstream: Upstream | None = None, stride: int | None = None
-    ) -> None:
+        self, featurizer: Featurizer, head: nn.Module, specaug: SpecAugment | None = None,
+        upstream: Upstream | None = None, stride: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.featurizer, self.head, self.specaug, self.upstream, self.stride = featurizer, head, specaug, upstream, stride
 

@@ -51,7 +51,8 @@ def peak_memory_bytes() -> int:
 
 def metric_entries(metrics: Sequence[Metric], scores: Mapping[str, Score]) -> dict[str, dict[str, Any]]:
     """The `metrics` of a split entry."""
-    return {m.name: {**asdict(scores[m.name]), "unit": m.unit, "higher_is_better": m.higher_is_better} for m in metrics if m.name in scores}
+    found = [metric for metric in metrics if metric.name in scores]
+    return {m.name: {**asdict(scores[m.name]), "unit": m.unit, "higher_is_better": m.higher_is_better} for m in found}
 
 
 def today() -> str:
@@ -73,22 +74,25 @@ def read(folder: Path) -> dict[str, Any]:
 def update(folder: Path, record: dict[str, Any], split: str, entry: dict[str, Any]) -> None:
     """Add or replace a split's entry; `record` holds the run's own keys."""
     splits = {**read(folder).get("splits", {}), split: entry}
-    write_atomically(folder / "results.json", json.dumps({"schema": SCHEMA, **record, "splits": splits}, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(
+        folder / "results.json", json.dumps({"schema": SCHEMA, **record, "splits": splits}, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of text in aligned columns, the first row as the header; all columns but the first to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in ruled)
 
 
 def score_rows(split: str, entry: dict[str, Any]) -> list[list[str]]:
     """A split's metrics as rows for `table`: split, metric, value, interval, utterances, checkpoint, mark."""
     mark = "demo" if entry["demo"] else ""
+    rest = [str(entry["utterances"]), entry["checkpoint"], mark]
     return [
-        [split, name, f"{m['value']:.2f} {m['unit']}".strip(), f"{m['low']:.2f} – {m['high']:.2f}", str(entry["utterances"]), entry["checkpoint"], mark]
-        for name, m in entry["metrics"].items()
+        [split, name, f"{found['value']:.2f} {found['unit']}".strip(), f"{found['low']:.2f} – {found['high']:.2f}", *rest]
+        for name, found in entry["metrics"].items()
     ]
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from lhotse import CutSet
 from lhotse.cut import Cut
 
@@ -16,7 +15,7 @@ from corpus.batching import evaluation_batches
 from corpus.errors import DataError
 from corpus.fingerprint import fingerprint
 from engine import experiment, sources, store
-from engine.data import data_folder
+from engine.data import demo_folder
 from engine.device import accelerator as build_accelerator
 from engine.errors import CheckpointError, nearest
 from engine.evaluation import MAX_CUTS, Evaluator
@@ -62,11 +61,14 @@ class Session:
     def device(self) -> torch.device:
         return self.accelerator.device
 
-    def _data_folder(self) -> Path:
-        arguments = self.plan.arguments
+    def _data_folder(self) -> Path | None:
+        if self.plan.arguments.data:
+            return Path(self.plan.arguments.data)
+        if not self.plan.arguments.demo:
+            return None  # every split has a manifest of its own, or says that it lacks one
+        log.info("the built-in demo corpus is used (--data DIR or WEIR_DATA for real data)")
         with self.accelerator.main_process_first():
-            typed_demo = arguments.demo if self.plan.state is not None else None
-            return data_folder(Path(arguments.data) if arguments.data else None, typed_demo, self.plan.task.demo_corpus)[0]
+            return demo_folder(self.plan.task.demo_corpus)
 
     def _build_probe(self) -> Probe:
         arguments, config, encoder = self.plan.arguments, self.config, self.encoder
@@ -144,5 +146,3 @@ class Session:
 def trained_parameters(session: Session) -> int:
     """Parameters that training changes."""
     return sum(p.numel() for p in session.probe.parameters() if p.requires_grad)
-
-

@@ -58,7 +58,7 @@ class Live:
 def check_samples(name: str, samples: int, least: int) -> None:
     """Refuse an utterance that is too short to give a representation, naming it, what it has and what it needs."""
     if samples < least:
-        raise DataError(f"{name}: {samples} samples at 16 kHz are too short for this upstream, which needs at least {least}; leave it out")
+        raise DataError(f"{name}: {samples} samples at 16 kHz are too few for this upstream, which needs at least {least}; leave it out")
 
 
 class Stored:
@@ -108,13 +108,13 @@ def should_store(config: Store, size: int) -> tuple[bool, str]:
     if size <= limit:
         return True, f"{gigabytes} of frames"
     if config.mode == "frames":
-        raise ConfigError(f"--store frames: {gigabytes} of representations do not fit in {allowed}; raise --store-limit or give --store off")
+        raise ConfigError(
+            f"--store frames: {gigabytes} of representations do not fit in {allowed}; raise --store-limit or give --store off"
+        )
     return False, f"{gigabytes} of frames are more than {allowed}"
 
 
-def build_store(
-    folder: Path, frozen: Frozen, batches: Sequence[Sequence[Cut]], title: str, quiet: bool
-) -> store.Store:
+def build_store(folder: Path, frozen: Frozen, batches: Sequence[Sequence[Cut]], title: str, quiet: bool) -> store.Store:
     """Encode every batch once and store it."""
     store.remove_leftovers(folder.parent)
     live = Live(lambda cut: None, frozen.upstream.minimum_samples)

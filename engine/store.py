@@ -47,7 +47,8 @@ class Store:
             self.entries[utt_id] = Entry(start, frames, samples)
             start += self.num_states * frames * self.dim
         if path.stat().st_size != 4 * start:
-            raise CheckpointError(f"{path} has {path.stat().st_size} bytes instead of {4 * start}; remove the folder {folder}: it is made again")
+            size = path.stat().st_size
+            raise CheckpointError(f"{path} has {size} bytes instead of {4 * start}; remove the folder {folder}: it is made again")
         self.values = np.memmap(path, dtype=np.float32, mode="r")
 
     def read(self, utt_ids: Sequence[str]) -> tuple[Representation, Tensor]:
@@ -90,7 +91,10 @@ def write(folder: Path, num_states: int, dim: int, batches: Iterable[tuple[list[
             if not folder.is_dir():  # else another process was first; both hold the same
                 raise
     except OSError as error:
-        raise CheckpointError(f"{folder}: the representations could not be stored ({error.strerror}); free disk space or give --store off") from None
+        reason = error.strerror or error
+        raise CheckpointError(
+            f"{folder}: the representations could not be stored ({reason}); free disk space or give --store off"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Store(folder)

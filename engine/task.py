@@ -39,10 +39,19 @@ class CorpusBlock(Block):
     Attributes:
         root: folder that holds data sets under their own names, or one data set.
         demo: True where `root` is a built-in demo corpus.
+        manifests: own data without code: a TSV, CSV or JSONL file (`corpus.manifest`) for each split named.
     """
 
     root: Path | None = None
     demo: bool = False
+    manifests: dict[str, Path] = {}
+
+    @property
+    def folder(self) -> Path:
+        """`root`. Raises TaskError where there is none."""
+        if self.root is None:
+            raise TaskError(f"no data folder: give --data DIR{', or a manifest for every split' if self.manifests else ''}")
+        return self.root
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,9 @@ class Evaluated:
 class Learner(Protocol):
     """What the loop needs to know of what it trains."""
 
-    module: nn.Module
-    """Every trained parameter; its `parts` names the modules for checkpoints."""
+    @property
+    def module(self) -> nn.Module:
+        """Every trained parameter; its `parts` names the modules for checkpoints."""
 
     def stream(self, start: Position) -> Iterator[tuple[Position, Sequence[Cut]]]:
         """Micro-batches from a position on, without end, each with the position after it."""
@@ -207,8 +208,8 @@ class Trainer:
         totals = self.progress.totals
         if self.accelerator.num_processes > 1:
             names = sorted(totals) or ["loss", "micro_batches"]
-            summed = self.accelerator.reduce(torch.tensor([totals.get(n, 0.0) for n in names], dtype=torch.float64, device=self.accelerator.device))
-            totals = dict(zip(names, summed.tolist(), strict=True))
+            own = torch.tensor([totals.get(name, 0.0) for name in names], dtype=torch.float64, device=self.accelerator.device)
+            totals = dict(zip(names, self.accelerator.reduce(own).tolist(), strict=True))
             self.progress.totals = totals if self.accelerator.is_main_process else dict.fromkeys(names, 0.0)
         return totals
 
@@ -245,8 +246,9 @@ class Trainer:
         run = {**self.progress.state(), "totals": totals}
         if self.accelerator.scaler is not None:
             run["Scaler"] = self.accelerator.scaler.state_dict()
-        state = {part: module.state_dict() for part, module in self.parts.items()}
-        state |= {"Optimizer": self.raw_optimizer.state_dict(), "Step": self.progress.step, "Epoch": self.progress.position.epoch, "Run": run, **self.identity}
+        state: dict[str, Any] = {part: module.state_dict() for part, module in self.parts.items()}
+        state |= {"Step": self.progress.step, "Epoch": self.progress.position.epoch, "Run": run, **self.identity}
+        state["Optimizer"] = self.raw_optimizer.state_dict()
         if self.scheduler is not None:
             state["Scheduler"] = self.scheduler.state_dict()
         checkpoint.save(self.folder / name, state)
@@ -278,5 +280,3 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
-
-

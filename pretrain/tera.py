@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from corpus import librispeech, locate
 from corpus.batching import Batching
 from engine.task import Block, Card, CorpusBlock, Objective
+from upstream.logmel import LogMelConfig
 from upstream.settings import Settings
 from upstream.tera import SpecHead, TaskConfig, Tera, TeraConfig, TransformerConfig, front_end
-from upstream.logmel import LogMelConfig
+from upstream.transformer import TransformerLayer
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -59,7 +60,7 @@ class Corruption(Settings):
     lowpass_hz: tuple[float, float] = (3400.0, 4000.0)
 
 
-class Model(Block):
+class TeraModel(Block):
     """The published blocks `transformer`, `task` and `audio`, and what is ours.
 
     Attributes:
@@ -73,7 +74,7 @@ class Model(Block):
     initialisation: Literal["published", "local"] = "published"
 
 
-class Corpus(CorpusBlock):
+class TeraCorpus(CorpusBlock):
     """LibriSpeech splits without their transcripts, and how they are batched."""
 
     splits: list[str] = ["train-clean-100", "train-clean-360", "train-other-500"]
@@ -85,8 +86,9 @@ class TeraObjective(Objective):
 
     name = "tera"
     demo_corpus = "pretraining"
-    Corpus = Corpus
-    Model = Model
+    Corpus, Model = TeraCorpus, TeraModel
+    corpus: TeraCorpus
+    model: TeraModel
     card = Card(
         title="TERA: masked reconstruction of acoustic features",
         data="LibriSpeech audio, transcripts unused",
@@ -97,7 +99,7 @@ class TeraObjective(Objective):
     )
 
     def cuts(self) -> CutSet:
-        return librispeech.read_all(locate.locate("LibriSpeech", self.corpus.root), self.corpus.splits)
+        return librispeech.read_all(locate.locate("LibriSpeech", self.corpus.folder), self.corpus.splits)
 
     def build(self) -> nn.Module:
         return Reconstruction(self.model)
@@ -110,7 +112,7 @@ class TeraObjective(Objective):
 class Reconstruction(nn.Module):
     """Encoder and reconstruction head. Waveforms in, L1 loss on the altered positions out."""
 
-    def __init__(self, config: Model) -> None:
+    def __init__(self, config: TeraModel) -> None:
         super().__init__()
         self.config = config
         upstream_config = TeraConfig(transformer=config.transformer, task=TaskConfig(**config.task.model_dump()), audio=config.audio)
@@ -190,7 +192,8 @@ def alter(features: Tensor, lengths: Tensor, config: Alteration) -> tuple[Tensor
 
     Returns: altered features (B, F, D), and which positions (B, F, D) were altered in time and in frequency.
     """
-    altered, in_time, in_band = features.clone(), torch.zeros_like(features, dtype=torch.bool), torch.zeros_like(features, dtype=torch.bool)
+    altered = features.clone()
+    in_time, in_band = (torch.zeros_like(features, dtype=torch.bool) for _ in range(2))
     for row, length in enumerate(lengths.tolist()):
         spans, width = _spans(length, config)
         frames = (spans[:, None] + torch.arange(width)).flatten()
@@ -245,6 +248,7 @@ def look_nearby(tera: Tera, head: SpecHead, deviation: float = 0.05) -> None:
     nn.init.normal_(tera.encoder.input_projection.weight, std=0.11)
     rates = torch.pow(10_000.0, -2 * torch.arange(dim // 2) / dim)
     for depth, layer in enumerate(tera.encoder.transformer.layers):
+        assert isinstance(layer, TransformerLayer)
         attention = layer.attention
         size = dim // attention.heads
         query, key, value = attention.qkv.weight.view(3, dim, dim)
