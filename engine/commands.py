@@ -1,4 +1,4 @@
-"""The commands of `run_downstream.py`: train, evaluate, inference, check, list, describe."""
+"""The commands of `run_downstream.py`: train, evaluate, inference; `--check`, `--list` and `--describe` have files of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import upstream
-from engine import experiment, results, yaml12
+from engine import experiment, listing, results, yaml12
 from engine.errors import USER_ERRORS, ConfigError
 from engine.plan import Plan, plan_evaluation, plan_training
 from engine.task import Task
@@ -27,14 +27,20 @@ log = logging.getLogger("weir")
 def run(args: argparse.Namespace, tasks: Registry) -> int:
     """Do what the command line asks for. Returns the exit status."""
     if args.list:
-        return list_names(tasks)
+        print(listing.names(tasks))
+        return 0
     if args.describe:
-        return describe(args.describe, tasks)
+        print(listing.card(args.describe, tasks))
+        return 0
     if args.mode is None:
         raise ConfigError("-m is not given: train, evaluate or inference (-h shows examples)")
     if args.mode == "train":
         plan = plan_training(args, tasks)
-        return check(plan, args) if args.check else train(plan, args)
+        if args.check:
+            from engine.checking import check
+
+            return check(plan, args)
+        return train(plan, args)
     return (evaluate if args.mode == "evaluate" else inference)(plan_evaluation(args, tasks), args)
 
 
@@ -44,7 +50,7 @@ def train(plan: Plan, args: argparse.Namespace) -> int:
         print(f"{plan.folder} is finished: {plan.state['Step']} of {plan.config.runner.total_steps} steps", file=sys.stderr)
         return 0
     from engine import checkpoint
-    from engine.session import Session, trained_parameters
+    from engine.session import Session, headline
 
     session = Session(plan, args.device)
     trainer = _build_trainer(session)
@@ -57,7 +63,7 @@ def train(plan: Plan, args: argparse.Namespace) -> int:
     if session.main:
         _open_folder(session, args)
     session.accelerator.wait_for_everyone()
-    log.info("%s", _headline(session, trained_parameters(session)))
+    log.info("%s", headline(session))
     trainer.run()
     if session.task.dev_split in session.config.runner.eval_dataloaders:
         best = plan.folder / session.task.best_checkpoint
@@ -105,15 +111,6 @@ def _open_folder(session: Session, args: argparse.Namespace) -> None:
     experiment.prepare(plan.folder, bool(args.overwrite), resume=plan.state is not None)
     write_atomically(plan.folder / "config.yaml", yaml12.write(session.config.model_dump(mode="json")))
     experiment.log_to(plan.folder)
-
-
-def _headline(session: Session, parameters: int) -> str:
-    arguments, config = session.plan.arguments, session.config
-    weights = f" ({arguments.upstream_ckpt})" if arguments.upstream_ckpt else ""
-    return (
-        f"{session.task.name} on {arguments.upstream}{weights}{session.plan.mark}: preset {arguments.preset}, protocol {config.protocol}, "
-        f"{parameters:,} trained parameters, {config.runner.total_steps:,} steps -> {session.plan.folder}"
-    )
 
 
 def evaluate(plan: Plan, args: argparse.Namespace) -> int:
@@ -232,108 +229,3 @@ def _read_file(path: Path, least: int) -> Any:
     check_samples(str(path), len(samples), least)
     lengths = torch.tensor([len(samples)])
     return Loaded([path.stem], [], lengths, audio=Batch(samples[None], lengths, [path.stem]))
-
-
-def check(plan: Plan, args: argparse.Namespace) -> int:
-    """Build everything, run one update's forward and backward, say what the whole run takes, and stop."""
-    import shutil
-    import time
-
-    from engine import sources
-    from engine.session import Session, trained_parameters
-
-    session = Session(plan, args.device)
-    config, task = session.config, session.task
-    splits = {split: session.cuts(split) for split in dict.fromkeys([task.train_split, *config.runner.eval_dataloaders])}
-    trainer_cuts = splits[task.train_split]
-    from corpus.batching import Position, stream
-
-    _, first = next(stream(trainer_cuts, config.corpus.batching, plan.arguments.seed, Position(0, 0)))  # type: ignore[attr-defined]
-    loaded = session.live().load(first)
-    assert loaded.audio is not None
-    session.probe.train()
-    seconds = []
-    for _ in range(2):  # the first one warms up
-        began = time.monotonic()
-        output = session.evaluator.output(session.probe, loaded)
-        loss = task.loss(output, loaded.labels)
-        loss.backward()
-        seconds.append(time.monotonic() - began)
-    hours = {split: sum(cut.duration for cut in cuts) / 3600 for split, cuts in splits.items()}
-    stored = sources.estimate_bytes(session.encoder, 3600 * sum(hours.values()))
-    total = config.runner.total_steps * config.runner.gradient_accumulate_steps * seconds[-1]
-    rows = [
-        ["what", "value"],
-        *[[f"split {split}", f"{len(cuts):,} utterances, {hours[split]:.2f} h"] for split, cuts in splits.items()],
-        ["upstream parameters", f"{sum(p.numel() for p in session.encoder.parameters()):,}"],
-        ["trained parameters", f"{trained_parameters(session):,}"],
-        ["one batch of audio", f"{tuple(loaded.audio.wavs.shape)} (B, T)"],
-        ["hidden states", f"{session.encoder.num_states} of {session.encoder.dim}, one a {session.encoder.stride / 16:g} ms"],
-        ["first loss", f"{float(loss):.3f}"],
-        ["time for all steps", f"{total / 60:.1f} min when encoding at every step"],
-        ["stored representations", f"{stored / 2**30:.2f} GB ({sources.should_store(config.store, stored)[1]})"],
-        ["memory so far", f"{results.peak_memory_bytes() / 2**30:.2f} GB"],
-        ["free disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GB"],
-    ]
-    print(_headline(session, trained_parameters(session)))
-    print("\n".join(f"  {name:<24} {value}" for name, value in rows[1:]))
-    return 0
-
-
-def list_names(tasks: Registry) -> int:
-    """Upstreams and tasks, one a line."""
-    print("upstreams (-u)")
-    width = max(map(len, [*upstream.names(), *tasks.names()]))
-    for name in upstream.names():
-        print(f"  {name:<{width}}  {upstream.describe(name)}")
-    print("shipped checkpoints (-k): " + (", ".join(upstream.shipped()) or "none"))
-    print("tasks (-d)")
-    for name in tasks.names():
-        task: type[Task] = tasks.load(name)
-        print(f"  {name:<{width}}  {task.card.title}: {', '.join(metric.name.upper() for metric in task.metrics)}")
-    return 0
-
-
-def describe(name: str, tasks: Registry) -> int:
-    """The card of a task, or what an upstream is."""
-    if name in tasks.names() or name in tasks.aliases():
-        _describe_task(tasks.load(name))
-    else:
-        _describe_upstream(name, tasks)
-    return 0
-
-
-def _describe_task(task: type[Task]) -> None:
-    card = task.card
-    lines = [("task", f"{task.name}: {card.title}"), ("data", card.data)]
-    lines += [(f"split {split}", size) for split, size in card.splits.items()]
-    lines += [("head", card.head)]
-    for metric in task.metrics:
-        better = "higher" if metric.higher_is_better else "lower"
-        lines.append((f"metric {metric.name}", f"{metric.formula} [{metric.unit or 'fraction'}, {better} is better]"))
-    lines += [("selection", f"{card.selection} -> {task.best_checkpoint}"), ("evaluated split", task.test_split), ("source", card.source)]
-    lines += [("protocol", note) for note in card.notes]
-    width = max(len(key) for key, _ in lines)
-    print("\n".join(f"{key:<{width}}  {value}" for key, value in lines))
-
-
-def _describe_upstream(name: str, tasks: Registry) -> None:
-    try:
-        resolved = upstream.check(name)
-    except upstream.UpstreamError as error:
-        if name in upstream.shipped():
-            print(f"{name}: a checkpoint that ships with Weir; use it with -k {name}")
-            return
-        raise ConfigError(f"{error}; tasks: {', '.join(tasks.names())}") from None
-    card = upstream.card(resolved)
-    lines = [("upstream", f"{resolved}: {upstream.describe(resolved)}")]
-    if published := card.get("published"):
-        lines.append(("published weights", f"{published['repo']}/{published['file']}"))
-    takes = card.get("takes_checkpoint", True)
-    lines.append(("checkpoint (-k)", "file, folder, shipped name or OWNER/NAME on the hub" if takes else "takes none"))
-    if small := upstream.shipped_for(resolved):
-        lines.append(("on demo corpora", small))
-    if aliases := [*card.get("aliases", ()), *card.get("checkpoint_aliases", ())]:
-        lines.append(("other names", ", ".join(aliases)))
-    width = max(len(key) for key, _ in lines)
-    print("\n".join(f"{key:<{width}}  {value}" for key, value in lines))

@@ -146,3 +146,13 @@ class Session:
 def trained_parameters(session: Session) -> int:
     """Parameters that training changes."""
     return sum(p.numel() for p in session.probe.parameters() if p.requires_grad)
+
+
+def headline(session: Session) -> str:
+    """What is about to run, in one line."""
+    arguments, config = session.plan.arguments, session.config
+    weights = f" ({arguments.upstream_ckpt})" if arguments.upstream_ckpt else ""
+    return (
+        f"{session.task.name} on {arguments.upstream}{weights}{session.plan.mark}: preset {arguments.preset}, protocol {config.protocol}, "
+        f"{trained_parameters(session):,} trained parameters, {config.runner.total_steps:,} steps -> {session.plan.folder}"
+    )

@@ -1,0 +1,63 @@
+"""`--check`: what a training run would read, build and take, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from dataclasses import replace
+
+from corpus.batching import Position, stream
+from engine import results, sources
+from engine.plan import Plan
+from engine.session import Session, headline, trained_parameters
+
+
+def check(plan: Plan, args: argparse.Namespace) -> int:
+    """Build everything, run one update's forward and backward, say what the whole run takes, and stop."""
+    session = Session(plan, args.device)
+    config, encoder, train_split = session.config, session.encoder, session.task.train_split
+    splits = {split: session.cuts(split) for split in dict.fromkeys([train_split, *config.runner.eval_dataloaders])}
+    hours = {split: sum(cut.duration for cut in cuts) / 3600 for split, cuts in splits.items()}
+    size = sources.estimate_bytes(encoder, 3600 * sum(hours.values()))
+    stored, why = (False, "the upstream trains") if session.frozen is None else sources.should_store(config.store, size)
+    _, first = next(stream(splits[train_split], config.corpus.batching, plan.arguments.seed, Position(0, 0)))  # type: ignore[attr-defined]
+    loaded = session.live().load(first)
+    loss, encoding, update = _timed_update(session, loaded)
+    updates = config.runner.total_steps * config.runner.gradient_accumulate_steps
+    audio = float(loaded.samples.sum()) / encoder.sample_rate
+    once = encoding / audio * 3600 * sum(hours.values())
+    seconds = updates * update + (once if stored else updates * encoding)
+    assert loaded.audio is not None
+    rows = {
+        **{f"split {split}": f"{len(cuts):,} utterances, {hours[split]:.2f} h" for split, cuts in splits.items()},
+        "upstream parameters": f"{sum(p.numel() for p in encoder.parameters()):,}",
+        "trained parameters": f"{trained_parameters(session):,}",
+        "one batch of audio": f"{tuple(loaded.audio.wavs.shape)} samples",
+        "hidden states": f"{encoder.num_states} of {encoder.dim} features, one a {1000 * encoder.stride / encoder.sample_rate:g} ms",
+        "first loss": f"{loss:.3f}",
+        "representations": f"{'encoded once and stored' if stored else 'encoded at every step'} ({why})",
+        "time": f"about {seconds / 60:.1f} min for {updates:,} micro-batches, evaluation not counted",
+        "memory so far": f"{results.peak_memory_bytes() / 2**30:.2f} GB",
+        "free disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GB",
+    }
+    print(headline(session))
+    print("\n".join(f"  {name:<20} {value}" for name, value in rows.items()))
+    return 0
+
+
+def _timed_update(session: Session, loaded: sources.Loaded) -> tuple[float, float, float]:
+    """The loss of a micro-batch, the seconds that encoding it takes, and those of the rest of the update."""
+    session.probe.train()
+    encoding = update = loss = 0.0
+    for _ in range(2):  # the first one warms up
+        began = time.monotonic()
+        if session.frozen is not None:
+            loaded = replace(loaded, representation=None)
+            loaded = replace(loaded, representation=session.frozen.represent(loaded))
+        encoded = time.monotonic()
+        value = session.task.loss(session.evaluator.output(session.probe, loaded), loaded.labels)
+        value.backward()
+        loss = value.item()
+        encoding, update = encoded - began, time.monotonic() - encoded
+    return loss, encoding, update

@@ -1,0 +1,63 @@
+"""What there is: `--list` and `--describe`. No encoder, head or PyTorch is loaded for it."""
+
+from __future__ import annotations
+
+import upstream
+from engine.errors import ConfigError
+from engine.task import Task
+from upstream.registry import Registry
+
+
+def names(tasks: Registry) -> str:
+    """Upstreams, shipped checkpoints and tasks, one a line."""
+    width = max(map(len, [*upstream.names(), *tasks.names()]))
+    encoders = [f"  {name:<{width}}  {upstream.describe(name)}" for name in upstream.names()]
+    shipped = ", ".join(upstream.shipped()) or "none"
+    heads = [f"  {name:<{width}}  {_title(tasks.load(name))}" for name in tasks.names()]
+    return "\n".join(["upstreams (-u)", *encoders, f"shipped checkpoints (-k): {shipped}", "tasks (-d)", *heads])
+
+
+def _title(task: type[Task]) -> str:
+    return f"{task.card.title}: {', '.join(metric.name.upper() for metric in task.metrics)}"
+
+
+def card(name: str, tasks: Registry) -> str:
+    """The protocol card of a task, or what an upstream or a shipped checkpoint is. Raises ConfigError for an unknown name."""
+    if name in tasks.names() or name in tasks.aliases():
+        return _aligned(_task(tasks.load(name)))
+    if name in upstream.shipped():
+        return f"{name}: a checkpoint that ships with Weir; use it with -k {name}"
+    try:
+        return _aligned(_upstream(upstream.registry.resolve(name)))
+    except upstream.UpstreamError as error:
+        raise ConfigError(f"{error}; tasks: {', '.join(tasks.names())}") from None
+
+
+def _task(task: type[Task]) -> list[tuple[str, str]]:
+    card = task.card
+    lines = [("task", f"{task.name}: {card.title}"), ("data", card.data)]
+    lines += [(f"split {split}", size) for split, size in card.splits.items()]
+    lines.append(("head", card.head))
+    for metric in task.metrics:
+        better = "higher" if metric.higher_is_better else "lower"
+        lines.append((f"metric {metric.name}", f"{metric.formula} [{metric.unit or 'fraction'}, {better} is better]"))
+    lines += [("selection", f"{card.selection} -> {task.best_checkpoint}"), ("evaluated split", task.test_split), ("source", card.source)]
+    return [*lines, *(("protocol", note) for note in card.notes)]
+
+
+def _upstream(name: str) -> list[tuple[str, str]]:
+    card = upstream.card(name)
+    takes = "file, folder, shipped name or OWNER/NAME on the hub" if card.get("takes_checkpoint", True) else "takes none"
+    lines = [("upstream", f"{name}: {upstream.describe(name)}"), ("checkpoint (-k)", takes)]
+    if published := card.get("published"):
+        lines.append(("published weights", f"{published['repo']}/{published['file']}"))
+    if small := upstream.shipped_for(name):
+        lines.append(("on demo corpora", small))
+    if aliases := [*card.get("aliases", ()), *card.get("checkpoint_aliases", ())]:
+        lines.append(("other names", ", ".join(aliases)))
+    return lines
+
+
+def _aligned(lines: list[tuple[str, str]]) -> str:
+    width = max(len(key) for key, _ in lines)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in lines)
