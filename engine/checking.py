@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import time
 from dataclasses import replace
 
 from corpus.batching import Position, stream
 from engine import results, sources
-from engine.plan import Plan
 from engine.session import Session, headline, trained_parameters
 
 
-def check(plan: Plan, args: argparse.Namespace) -> int:
-    """Build everything, run one update's forward and backward, say what the whole run takes, and stop."""
-    session = Session(plan, args.device)
+def report(session: Session) -> str:
+    """What a run would take, after one update's forward and backward."""
+    plan = session.plan
     config, encoder, train_split = session.config, session.encoder, session.task.train_split
     splits = {split: session.cuts(split) for split in dict.fromkeys([train_split, *config.runner.eval_dataloaders])}
     hours = {split: sum(cut.duration for cut in cuts) / 3600 for split, cuts in splits.items()}
@@ -41,9 +39,7 @@ def check(plan: Plan, args: argparse.Namespace) -> int:
         "memory so far": f"{results.peak_memory_bytes() / 2**30:.2f} GB",
         "free disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GB",
     }
-    print(headline(session))
-    print("\n".join(f"  {name:<20} {value}" for name, value in rows.items()))
-    return 0
+    return "\n".join([headline(session), *(f"  {name:<20} {value}" for name, value in rows.items())])
 
 
 def _timed_update(session: Session, loaded: sources.Loaded) -> tuple[float, float, float]:

@@ -37,9 +37,11 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
     if args.mode == "train":
         plan = plan_training(args, tasks)
         if args.check:
-            from engine.checking import check
+            from engine.checking import report
+            from engine.session import Session
 
-            return check(plan, args)
+            print(report(Session(plan, args.device)))
+            return 0
         return train(plan, args)
     return (evaluate if args.mode == "evaluate" else inference)(plan_evaluation(args, tasks), args)
 
