@@ -76,6 +76,17 @@ class KaldiConfig(Settings):
         """Samples a frame."""
         return self.samples("frame_shift", 10.0)
 
+    @property
+    def input_dim(self) -> int:
+        """Features a frame, D, deltas included."""
+        return extract(self, torch.zeros(SAMPLE_RATE)).shape[1] * (self.delta.order + 1)
+
+
+def extract(config: KaldiConfig, wav: Tensor) -> Tensor:
+    """Features (F, D) of one waveform (T,), without deltas."""
+    features: Tensor = FUNCTIONS[config.kaldi.feat_type](wav[None], sample_frequency=SAMPLE_RATE, **config.kaldi.options)
+    return features
+
 
 class KaldiFeatures(nn.Module):
     """Waveforms to Kaldi features, one utterance at a time, so that nothing depends on the batch."""
@@ -87,13 +98,7 @@ class KaldiFeatures(nn.Module):
         self.minimum_samples = config.samples("frame_length", 25.0) + (frames - 1) * config.stride
         if not config.kaldi.options.get("snip_edges", True):
             self.minimum_samples = max(self.minimum_samples, frames * config.stride)
-        self.dim = self._extract(torch.zeros(SAMPLE_RATE)).shape[1] * (config.delta.order + 1)
-
-    def _extract(self, wav: Tensor) -> Tensor:
-        """Features (F, D) of one waveform (T,), without deltas."""
-        extract = FUNCTIONS[self.config.kaldi.feat_type]
-        features: Tensor = extract(wav[None], sample_frequency=SAMPLE_RATE, **self.config.kaldi.options)
-        return features
+        self.dim = config.input_dim
 
     @torch.no_grad()
     def forward(self, wavs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +107,7 @@ class KaldiFeatures(nn.Module):
         Returns: features (B, F, D) float32, zero past each utterance's end, and frame lengths (B,) int64.
         """
         with torch.autocast(wavs.device.type, enabled=False):
-            each = [self._extract(wav[:length].float()) for wav, length in zip(wavs, lengths.tolist(), strict=True)]
+            each = [extract(self.config, wav[:length].float()) for wav, length in zip(wavs, lengths.tolist(), strict=True)]
             if not all(map(len, each)):
                 raise UpstreamError(f"an utterance of {int(lengths.min())} samples gives no frame")
             frames = torch.tensor([len(features) for features in each], device=wavs.device)

@@ -63,6 +63,11 @@ class LogMelConfig(Settings):
         """Samples a frame."""
         return round(self.hop_ms * SAMPLE_RATE / 1000)
 
+    @property
+    def input_dim(self) -> int:
+        """Features a frame, D, of the encoder's input."""
+        return self.width(self.input)
+
     def width(self, feature: FeatureConfig) -> int:
         """Features a frame, D, of one stream."""
         base = {"mel": self.n_mels, "linear": self.n_freq, "mfcc": self.n_mfcc}[feature.feat_type]

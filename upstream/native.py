@@ -21,6 +21,8 @@ from upstream.errors import UpstreamError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+ENCODER = "encoder."  # prefixes of tensor names: the encoder, and the head that it was pre-trained with
+HEAD = "head."
 
 
 def is_native(folder: Path) -> bool:

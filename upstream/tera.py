@@ -14,89 +14,32 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
 from upstream.kaldi import KaldiConfig, KaldiFeatures
-from upstream.logmel import LogMel, LogMelConfig
-from upstream.native import WEIGHTS_FILE, load_strictly, read_config, read_tensors, write_native
-from upstream.settings import Settings, parse
+from upstream.logmel import LogMel
+from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, load_strictly, read_config, read_tensors, write_native
+from upstream.tera_checkpoint import read_s3prl
+from upstream.tera_config import TaskConfig, TeraConfig, TransformerConfig
 from upstream.transformer import ACTIVATIONS, Transformer, TransformerOptions, valid_frames
 
-ENCODER = "encoder."  # prefixes of the native format's tensor names
-HEAD = "head."
-
-
-class TransformerConfig(Settings):
-    """The `transformer` block of the published configurations; the defaults are TERA base.
-
-    `input_dim` is -1 or equal to the front end's width.
-    """
-
-    input_dim: int = -1
-    hidden_size: int = Field(default=768, gt=0)
-    num_hidden_layers: int = Field(default=3, gt=0)
-    num_attention_heads: int = Field(default=12, gt=0)
-    intermediate_size: int = Field(default=3072, gt=0)
-    hidden_act: Literal["gelu", "relu", "swish"] = "gelu"
-    hidden_dropout_prob: float = Field(default=0.1, ge=0, lt=1)
-    attention_probs_dropout_prob: float = Field(default=0.1, ge=0, lt=1)
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    share_layer: bool = False
-    pre_layer_norm: bool = False
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> TransformerConfig:
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(f"{self.num_attention_heads} heads do not divide {self.hidden_size} features")
-        return self
-
-
-class TaskConfig(Settings):
-    """The `task` block: `sequence_length` is the longest piece in frames that is encoded at once, 0 for no limit.
-
-    All other keys describe the alterations of pre-training; they are kept and do not matter here.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    sequence_length: int = Field(default=1500, ge=0)
-
-
-class TeraConfig(Settings):
-    """An encoder of this family, in the blocks of the published configurations."""
-
-    transformer: TransformerConfig = TransformerConfig()
-    task: TaskConfig = TaskConfig()
-    audio: LogMelConfig | KaldiConfig = LogMelConfig()
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any], where: str) -> TeraConfig:
-        """Build from plain values; `where` names their source in errors."""
-        blocks = dict(values)
-        if isinstance(audio := blocks.get("audio"), Mapping):
-            kind: type[LogMelConfig | KaldiConfig] = KaldiConfig if "kaldi" in audio else LogMelConfig
-            blocks["audio"] = parse(kind, audio, f"{where}: audio")
-        return parse(cls, blocks, where)
-
-    @classmethod
-    def of_size(cls, size: str) -> TeraConfig:
-        """The configuration of a named size: `base`, `slim`, `mini` or `large`."""
-        if size not in SIZES:
-            raise UpstreamError(f"tera: unknown size '{size}'; known: {', '.join(SIZES)}")
-        return cls(transformer=TransformerConfig(**SIZES[size]))
-
-
-# base, large (Mockingjay's) and slim are the published ones; mini is ours, small enough to ship.
-SIZES: dict[str, dict[str, Any]] = {
-    "base": {},
-    "large": {"num_hidden_layers": 12},
-    "slim": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 768},
-    "mini": {"hidden_size": 192, "num_attention_heads": 4, "intermediate_size": 768},
-}
+__all__ = [
+    "Piece",
+    "SpecHead",
+    "TaskConfig",
+    "Tera",
+    "TeraConfig",
+    "TeraEncoder",
+    "TransformerConfig",
+    "front_end",
+    "load_head",
+    "native_tensors",
+    "read_native",
+    "sinusoids",
+    "split",
+]
 
 
 def sinusoids(frames: int, dim: int) -> Tensor:
@@ -241,13 +184,14 @@ class Tera(Upstream):
     @classmethod
     def from_checkpoint(cls, path: Path | None, padding: Padding = "alone") -> Tera:
         """Load a folder in the native format, or a file in s3prl's."""
-        from upstream.tera_checkpoint import load_s3prl
-
         if path is None:
             raise UpstreamError(f"{cls.name}: needs a checkpoint (-k): a file, a folder or OWNER/NAME on the hub")
         if path.is_dir() or path.name == WEIGHTS_FILE:
             return cls.from_native(path if path.is_dir() else path.parent, padding)
-        return load_s3prl(path, padding)
+        config, tensors = read_s3prl(path)
+        model = cls(config, padding)
+        model.load_encoder(tensors, str(path))
+        return model
 
     def configuration(self) -> dict[str, Any]:
         """The three configuration blocks."""

@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upstream.base import Padding
 from upstream.checkpoint import plain, read_checkpoint
 from upstream.errors import UpstreamError
 from upstream.kaldi import KaldiConfig
 from upstream.logmel import LogMelConfig
-from upstream.native import replace_file, some
+from upstream.native import ENCODER, HEAD, replace_file, some
 from upstream.settings import Settings
-from upstream.tera import ENCODER, HEAD, SpecHead, Tera, TeraConfig, TransformerConfig, front_end
+from upstream.tera_config import TeraConfig, TransformerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -63,22 +62,29 @@ def read_s3prl(path: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
     return config, tensors
 
 
-def load_s3prl(path: Path, padding: Padding = "alone") -> Tera:
-    """Build the encoder of a published file."""
-    config, tensors = read_s3prl(path)
-    model = Tera(config, padding)
-    model.load_encoder(tensors, str(path))
-    return model
+def write_s3prl(
+    path: Path,
+    config: TeraConfig,
+    encoder_state: Mapping[str, Tensor],
+    head_state: Mapping[str, Tensor] | None = None,
+    step: int = 0,
+) -> None:
+    """Write a file that s3prl reads as its own; in place whole or not at all.
 
-
-def write_s3prl(path: Path, model: Tera, head: SpecHead | None = None, step: int = 0) -> None:
-    """Write a file that s3prl reads as its own; in place whole or not at all."""
-    content: dict[str, Any] = {"Transformer": to_published(model), "Upstream_Config": _published_config(model.config)}
+    Args:
+        path: where.
+        config: the encoder's configuration.
+        encoder_state: the state dictionary of a `TeraEncoder`.
+        head_state: that of its reconstruction head, for s3prl to go on with pre-training.
+        step: how many updates the weights have had.
+    """
+    content: dict[str, Any] = {"Transformer": to_published(config, encoder_state), "Upstream_Config": _published_config(config)}
     content |= {"Config": {}, "Step": step}
-    if head is not None:
-        own = head.state_dict()
+    if head_state is not None:
         content["SpecHead"] = {
-            f"{published}.{kind}": own[f"{name}.{kind}"].cpu() for published, name in HEAD_NAMES.items() for kind in ("weight", "bias")
+            f"{published}.{kind}": head_state[f"{name}.{kind}"].detach().cpu()
+            for published, name in HEAD_NAMES.items()
+            for kind in ("weight", "bias")
         }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -104,12 +110,11 @@ def _joined(parts: list[Tensor], names: list[str], where: str) -> Tensor:
     return torch.cat(parts)
 
 
-def to_published(model: Tera) -> dict[str, Tensor]:
+def to_published(config: TeraConfig, encoder_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Encoder weights under s3prl's names, with the copies that it stores."""
-    config, own = model.config, model.encoder.state_dict()
     weights: dict[str, Tensor] = {}
     for name, published in _names(config):
-        parts = own[name].detach().cpu().chunk(len(published))
+        parts = encoder_state[name].detach().cpu().chunk(len(published))
         weights |= {part: tensor.clone() for part, tensor in zip(published, parts, strict=True)}
     for copy, original in _copies(config):
         weights[copy] = weights[original].clone()
@@ -205,7 +210,7 @@ def _published_config(config: TeraConfig) -> dict[str, Any]:
 
 def _refuse_stacked_frames(weights: Mapping[str, Tensor], config: TeraConfig, path: Path) -> None:
     projection = weights.get("input_representations.spec_transform.weight")
-    width = front_end(config).dim
+    width = config.audio.input_dim
     if projection is not None and projection.dim() == 2 and projection.shape[1] != width and projection.shape[1] % width == 0:
         raise _stacked(path, f"its input is {projection.shape[1]} wide, {projection.shape[1] // width} × the {width} features")
 

@@ -78,7 +78,7 @@ def test_hub_serves_native_folders_single_files_and_the_published_model(hub: str
     model.save_native(tmp_path / "hub" / "someone" / "tera")
     published = tmp_path / "hub" / "s3prl" / "tera" / PUBLISHED
     published.parent.mkdir(parents=True)
-    write_s3prl(published, model)
+    write_s3prl(published, model.config, model.encoder.state_dict())
     url = f"https://huggingface.co/s3prl/tera/resolve/main/{PUBLISHED}"
     found = find_in_process(hub, tmp_path, repository, "someone/tera", f"s3prl/tera/{PUBLISHED}", "", url)
     assert len(found) == 4

@@ -15,12 +15,17 @@ import upstream
 from tests.upstream import make
 from upstream.errors import UpstreamError
 from upstream.tera import Tera, load_head, read_native
-from upstream.tera_checkpoint import load_s3prl, read_s3prl, to_published, write_s3prl
+from upstream.tera_checkpoint import read_s3prl, to_published, write_s3prl
+
+
+def published_weights(model: Tera) -> dict[str, torch.Tensor]:
+    """An encoder's weights under s3prl's names."""
+    return to_published(model.config, model.encoder.state_dict())
 
 
 def content(model: Tera, **changes: Any) -> dict[str, Any]:
     """A published file's content."""
-    return {"Transformer": to_published(model), "Upstream_Config": make.published_config(), "Config": {}, "Step": 7} | changes
+    return {"Transformer": published_weights(model), "Upstream_Config": make.published_config(), "Config": {}, "Step": 7} | changes
 
 
 def write(path: Path, made: dict[str, Any], **options: Any) -> Path:
@@ -42,7 +47,7 @@ def test_old_file_keeps_the_model_under_config(tmp_path: Path) -> None:
     old["transformer"]["downsample_rate"] = 1
     made = content(model, Config=old | {"Runner": {"n_epochs": 3}})
     del made["Upstream_Config"]
-    assert_same_weights(load_s3prl(write(tmp_path / "old.ckpt", made)), model)
+    assert_same_weights(Tera.from_checkpoint(write(tmp_path / "old.ckpt", made)), model)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -60,18 +65,18 @@ def test_optimizer_objects_and_arguments_in_a_file_do_no_harm(zipped: bool, tmp_
     extra = {"Args": argparse.Namespace(lr=1.0), "Optimizer": {"param_groups": [{"lr": 1e-4, "schedule": WarmupLinearSchedule()}]}}
     path = write(tmp_path / "published.ckpt", content(model, **extra), _use_new_zipfile_serialization=zipped)
     monkeypatch.delitem(sys.modules, "optimizers")
-    assert_same_weights(load_s3prl(path), model)
+    assert_same_weights(Tera.from_checkpoint(path), model)
 
 
 def test_gamma_and_beta_are_the_old_names_of_a_norm(tmp_path: Path) -> None:
     model = make.tera()
     swap = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
     old = {}
-    for name, tensor in to_published(model).items():
+    for name, tensor in published_weights(model).items():
         for new, former in swap.items():
             name = name.replace(new, former)
         old[name] = tensor
-    assert_same_weights(load_s3prl(write(tmp_path / "old.ckpt", content(model, Transformer=old))), model)
+    assert_same_weights(Tera.from_checkpoint(write(tmp_path / "old.ckpt", content(model, Transformer=old))), model)
 
 
 @pytest.mark.parametrize(
@@ -88,19 +93,19 @@ def test_gamma_and_beta_are_the_old_names_of_a_norm(tmp_path: Path) -> None:
 )
 def test_weights_that_do_not_fit_are_named(change: dict[str, Any], words: str, tmp_path: Path) -> None:
     model = make.tera()
-    weights = {name: tensor for name, tensor in (to_published(model) | change).items() if tensor is not None}
+    weights = {name: tensor for name, tensor in (published_weights(model) | change).items() if tensor is not None}
     with pytest.raises(UpstreamError, match=words) as caught:
-        load_s3prl(write(tmp_path / "bad.ckpt", content(model, Transformer=weights)))
+        Tera.from_checkpoint(write(tmp_path / "bad.ckpt", content(model, Transformer=weights)))
     assert "bad.ckpt" in str(caught.value)
 
 
 def test_unequal_copies_of_a_shared_layer_are_refused(tmp_path: Path) -> None:
     model = make.tera(share_layer=True)
-    weights = to_published(model)
+    weights = published_weights(model)
     weights["encoder.layer.2.output.dense.bias"] = weights["encoder.layer.2.output.dense.bias"] + 1
     made = content(model, Transformer=weights, Upstream_Config=make.published_config(share_layer=True))
     with pytest.raises(UpstreamError, match=r"'encoder.layer.2.output.dense.bias' should equal"):
-        load_s3prl(write(tmp_path / "bad.ckpt", made))
+        Tera.from_checkpoint(write(tmp_path / "bad.ckpt", made))
 
 
 @pytest.mark.parametrize(
@@ -120,23 +125,23 @@ def test_configurations_that_cannot_be_built_are_refused(block: str, key: str, v
     if value is None:
         del published[block][key]
     with pytest.raises(UpstreamError, match=words):
-        load_s3prl(write(tmp_path / "bad.ckpt", content(make.tera(), Upstream_Config=published)))
+        Tera.from_checkpoint(write(tmp_path / "bad.ckpt", content(make.tera(), Upstream_Config=published)))
 
 
 def test_key_without_effect_in_a_published_file_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     published = make.published_config()
     published["transformer"]["hidden_activation"] = "relu"
-    load_s3prl(write(tmp_path / "odd.ckpt", content(make.tera(), Upstream_Config=published)))
+    Tera.from_checkpoint(write(tmp_path / "odd.ckpt", content(make.tera(), Upstream_Config=published)))
     assert "'hidden_activation' has no effect" in caplog.text
 
 
 def test_other_dictionaries_are_no_tera_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UpstreamError, match="no 'Transformer' weights"):
-        load_s3prl(write(tmp_path / "other.ckpt", {"model": torch.zeros(1)}))
+        Tera.from_checkpoint(write(tmp_path / "other.ckpt", {"model": torch.zeros(1)}))
     with pytest.raises(UpstreamError, match="must be mappings"):
-        load_s3prl(write(tmp_path / "odd.ckpt", content(make.tera(), Upstream_Config={"transformer": 3})))
+        Tera.from_checkpoint(write(tmp_path / "odd.ckpt", content(make.tera(), Upstream_Config={"transformer": 3})))
     with pytest.raises(UpstreamError, match="has no 'audio' block"):
-        load_s3prl(write(tmp_path / "npy.ckpt", content(make.tera(), Upstream_Config=make.published_config() | {"audio": None})))
+        Tera.from_checkpoint(write(tmp_path / "npy.ckpt", content(make.tera(), Upstream_Config=make.published_config() | {"audio": None})))
 
 
 def test_both_formats_keep_encoder_and_head_to_the_bit(tmp_path: Path) -> None:
@@ -144,11 +149,11 @@ def test_both_formats_keep_encoder_and_head_to_the_bit(tmp_path: Path) -> None:
     head = make.head(model)
     model.save_native(tmp_path / "native", head, notes={"steps": 3})
     again = Tera.from_native(tmp_path / "native")
-    write_s3prl(tmp_path / "published.ckpt", again, head)
+    write_s3prl(tmp_path / "published.ckpt", again.config, again.encoder.state_dict(), head.state_dict())
     config, tensors = read_s3prl(tmp_path / "published.ckpt")
     assert config == model.config == read_native(tmp_path / "native")[0]
     assert_same_weights(again, model)
-    assert_same_weights(load_s3prl(tmp_path / "published.ckpt"), model)
+    assert_same_weights(Tera.from_checkpoint(tmp_path / "published.ckpt"), model)
     loaded = load_head(config, tensors, "test").state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in head.state_dict().items())
 
@@ -175,7 +180,7 @@ def test_averaged_weights_can_be_saved_in_place_of_the_own(tmp_path: Path) -> No
 def test_folder_file_and_name_load_the_same_encoder(tmp_path: Path) -> None:
     model = make.tera()
     model.save_native(tmp_path / "run")
-    write_s3prl(tmp_path / "published.ckpt", model)
+    write_s3prl(tmp_path / "published.ckpt", model.config, model.encoder.state_dict())
     prints = {upstream.fingerprint(upstream.load("tera", place)) for place in (tmp_path / "run", tmp_path / "run" / "model.safetensors")}
     prints |= {upstream.fingerprint(upstream.load("tera_local", str(tmp_path / "published.ckpt")))}
     assert len(prints) == 1

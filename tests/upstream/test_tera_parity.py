@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.upstream import make
 from upstream.logmel import LogMel, LogMelConfig
 from upstream.tera import Tera
-from upstream.tera_checkpoint import from_published, load_s3prl, to_published
+from upstream.tera_checkpoint import from_published, to_published
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TOLERANCE = 2e-6
@@ -86,15 +86,15 @@ def test_waveform_to_states_single(variant: dict[str, Any], tmp_path: Path) -> N
     make.s3prl_file(path, make.published_config(**variant))
     wavs, lengths = make.waveforms(23_457)
     theirs = reference_states(path, wavs, lengths)
-    assert_equal_states(load_s3prl(path).eval(), theirs, wavs, lengths)
-    assert_equal_states(load_s3prl(path, "reference").eval(), theirs, wavs, lengths)
+    assert_equal_states(Tera.from_checkpoint(path).eval(), theirs, wavs, lengths)
+    assert_equal_states(Tera.from_checkpoint(path, "reference").eval(), theirs, wavs, lengths)
 
 
 def test_reference_padding_repeats_the_published_batch(variant: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     make.s3prl_file(path, make.published_config(**variant))
     wavs, lengths = make.waveforms(47_237, 32_000, 9_999)
-    assert_equal_states(load_s3prl(path, "reference").eval(), reference_states(path, wavs, lengths), wavs, lengths)
+    assert_equal_states(Tera.from_checkpoint(path, "reference").eval(), reference_states(path, wavs, lengths), wavs, lengths)
 
 
 @pytest.mark.parametrize(
@@ -105,23 +105,23 @@ def test_long_utterances_are_encoded_in_pieces(seconds: tuple[int, ...], limit: 
     path = tmp_path / "model.ckpt"
     make.s3prl_file(path, make.published_config(sequence_length=limit, pre_layer_norm=pre_norm))
     wavs, lengths = make.waveforms(*(16_000 * each for each in seconds))
-    assert_equal_states(load_s3prl(path, "reference").eval(), reference_states(path, wavs, lengths), wavs, lengths)
+    assert_equal_states(Tera.from_checkpoint(path, "reference").eval(), reference_states(path, wavs, lengths), wavs, lengths)
     single = wavs[:1], lengths[:1]
-    assert_equal_states(load_s3prl(path).eval(), reference_states(path, *single), *single)
+    assert_equal_states(Tera.from_checkpoint(path).eval(), reference_states(path, *single), *single)
 
 
 def test_no_limit_encodes_in_one_piece(tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     make.s3prl_file(path, make.published_config(sequence_length=0))
     wavs, lengths = make.waveforms(260_000)
-    assert_equal_states(load_s3prl(path).eval(), reference_states(path, wavs, lengths), wavs, lengths)
+    assert_equal_states(Tera.from_checkpoint(path).eval(), reference_states(path, wavs, lengths), wavs, lengths)
 
 
 def test_kaldi_front_end(tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     make.s3prl_file(path, make.published_config(audio=make.KALDI))
     wavs, lengths = make.waveforms(20_000, 12_345)
-    assert_equal_states(load_s3prl(path).eval(), reference_states(path, wavs, lengths), wavs, lengths)
+    assert_equal_states(Tera.from_checkpoint(path).eval(), reference_states(path, wavs, lengths), wavs, lengths)
 
 
 def test_fbank_is_superbs_baseline() -> None:
@@ -182,13 +182,13 @@ def test_written_file_loads_in_s3prl_and_is_bit_equal(variant: dict[str, Any], t
     from upstream.tera_checkpoint import write_s3prl
 
     weights = make.s3prl_file(tmp_path / "theirs.ckpt", make.published_config(**variant))
-    model = load_s3prl(tmp_path / "theirs.ckpt").eval()
+    model = Tera.from_checkpoint(tmp_path / "theirs.ckpt").eval()
     model.save_native(tmp_path / "native")
     again = Tera.from_native(tmp_path / "native").eval()
-    written = to_published(again)
+    written = to_published(again.config, again.encoder.state_dict())
     assert written.keys() == weights.keys()
     assert all(torch.equal(written[name], weights[name]) for name in weights)
-    write_s3prl(tmp_path / "ours.ckpt", again)
+    write_s3prl(tmp_path / "ours.ckpt", again.config, again.encoder.state_dict())
     wavs, lengths = make.waveforms(16_000)
     assert_equal_states(again, reference_states(tmp_path / "ours.ckpt", wavs, lengths), wavs, lengths)
 
