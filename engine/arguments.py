@@ -65,6 +65,8 @@ def from_checkpoint(saved: dict[str, Any], given: dict[str, Any], path: Path) ->
     known = {field.name for field in fields(Arguments)}
     if not known.issuperset(saved):
         raise CheckpointError(f"{path} keeps arguments that this version does not know: {', '.join(sorted(saved.keys() - known))}")
+    if lacking := {"downstream", "upstream"} - saved.keys():
+        raise CheckpointError(f"{path} is no checkpoint of a head: its arguments lack {', '.join(sorted(lacking))}")
     arguments = Arguments(**saved)
     for name, value in given.items():
         if name not in ACTING and getattr(arguments, name) != value:

@@ -65,18 +65,25 @@ def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:
             raise ConfigError(f"--{flag} belongs to -m train")
     if args.past_exp:
         path = Path(args.past_exp)
-        best = None
-        if path.is_dir():
-            from engine import checkpoint
-
-            newest = experiment.newest(path)
-            best = tasks.load(checkpoint.load(newest)["Args"]["downstream"]).best_checkpoint if newest else "dev-best.ckpt"
+        best = _best_name(path, tasks) if path.is_dir() else None
         return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(path, best))
     task, given = _given(args, tasks)
     folder = _folder(args, task, given)
     if not folder.is_dir():
         raise ConfigError(f"no experiment {folder}: run -m train first, or name a checkpoint with -e")
     return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(folder, task.best_checkpoint))
+
+
+def _best_name(folder: Path, tasks: Registry) -> str:
+    """The best checkpoint's name in an experiment's folder, whose states may be gone."""
+    from engine import checkpoint
+
+    newest = experiment.newest(folder)
+    task = checkpoint.load(newest)["Args"].get("downstream") if newest else None
+    if task is not None:
+        return tasks.load(task).best_checkpoint
+    found = [path.name for path in folder.glob("*-best.ckpt")]
+    return found[0] if len(found) == 1 else "dev-best.ckpt"
 
 
 def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) -> Plan:

@@ -6,7 +6,6 @@ Source: Park et al., 2019 (arXiv 1904.08779), in the form that SUPERB uses. Draw
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.config import SpecAug
@@ -46,23 +45,48 @@ class SpecAugment(nn.Module):
         return features.masked_fill(~keep, 0.0)
 
     def _warp(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Each utterance's part left of a random frame stretched or squeezed by up to `time_warp_window` frames, the rest fitted."""
-        window, frames = self.config.time_warp_window, features.shape[1]
-        rows = []
-        for row, length in zip(features, lengths.tolist(), strict=True):
-            if length <= 2 * window:
-                rows.append(row)
-                continue
-            centre = int(torch.randint(window, length - window, ()))
-            target = int(torch.randint(centre - window, centre + window, ())) + 1
-            parts = (_resized(row[:centre], target), _resized(row[centre:length], length - target))
-            rows.append(F.pad(torch.cat(parts), (0, 0, 0, frames - length)))
-        return torch.stack(rows)
+        """Each utterance's part left of a random frame stretched or squeezed by up to `time_warp_window` frames, the rest fitted.
+
+        Utterances of at most two windows stay as they are.
+        """
+        window = self.config.time_warp_window
+        room = lengths - 2 * window
+        draws = torch.rand(2, len(lengths), device=features.device)
+        centre = window + (draws[0] * room).long()
+        target = centre - window + (draws[1] * 2 * window).long() + 1
+        still = room <= 0
+        return _rescaled(features, lengths, centre.masked_fill(still, 0), target.masked_fill(still, 0))
 
 
-def _resized(frames: Tensor, length: int) -> Tensor:
-    """(F, D) -> (length, D), bicubic over time."""
-    return F.interpolate(frames[None, None], size=(length, frames.shape[1]), mode="bicubic", align_corners=False)[0, 0]
+def _rescaled(features: Tensor, lengths: Tensor, centre: Tensor, target: Tensor) -> Tensor:
+    """Features (B, F, D) whose first `centre` (B,) frames fill `target` (B,) ones, and the rest of `lengths` (B,) the rest.
+
+    Cubic interpolation over time, each part by itself, with the values of torch's bicubic resizing.
+    """
+    batch, frames, dim = features.shape
+    lengths, centre, target = (each.to(features.device)[:, None] for each in (lengths, centre, target))
+    index = torch.arange(frames, device=features.device)
+    left = index < target
+    first, last = torch.where(left, 0, centre), torch.where(left, centre, lengths) - 1
+    size = torch.where(left, target, lengths - target).clamp(min=1)
+    place = (index - torch.where(left, 0, target) + 0.5) * (last - first + 1) / size - 0.5
+    below = place.floor()
+    offset, below = place - below, below.long() + first
+    rows = features.reshape(batch * frames, dim)
+    start = frames * torch.arange(batch, device=features.device)[:, None]
+    warped = torch.zeros_like(rows)
+    for tap in range(-1, 3):
+        source = torch.minimum(torch.maximum(below + tap, first), last).clamp(min=0)
+        weight = _cubic((offset - tap).abs())
+        warped = warped + weight.reshape(-1, 1) * rows[(source + start).reshape(-1)]
+    return warped.view(batch, frames, dim)
+
+
+def _cubic(distance: Tensor, sharpness: float = -0.75) -> Tensor:
+    """The cubic convolution kernel (Keys, 1981) at distances of 0 to 2 frames."""
+    near = ((sharpness + 2) * distance - (sharpness + 3)) * distance * distance + 1
+    far = ((sharpness * distance - 5 * sharpness) * distance + 8 * sharpness) * distance - 4 * sharpness
+    return torch.where(distance <= 1, near, far.masked_fill(distance >= 2, 0.0))
 
 
 def _bands(extents: Tensor, size: int, widths: tuple[int, int], count: int) -> Tensor:
