@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +14,11 @@ log = logging.getLogger("weir")
 
 
 STATES = re.compile(r"^states-(\d+)\.ckpt$")
+WRITTEN = (
+    "config.yaml", "log.txt", "metrics.jsonl", "results.json", "predictions/*.jsonl", "events.out.tfevents.*",
+    "states-*.ckpt", "*-best.ckpt", "config.json", "model.safetensors",
+)  # fmt: skip
+"""What runs leave in their folder; `--overwrite` removes these files and no others."""
 
 
 def states(folder: Path) -> list[Path]:
@@ -23,9 +27,11 @@ def states(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` states; called after the newest is safely written."""
-    for path in states(folder)[:-keep]:
+def prune(folder: Path, keep: int, step: int) -> None:
+    """Remove all but the newest `keep` states up to `step`, which is safely written; later ones are of a course that was left."""
+    found = states(folder)
+    current = found.index(folder / f"states-{step}.ckpt")
+    for path in (*found[: max(0, current + 1 - keep)], *found[current + 1 :]):
         path.unlink(missing_ok=True)
 
 
@@ -60,9 +66,10 @@ def claim(folder: Path, resume: bool, overwrite: bool) -> None:
 
 
 def prepare(folder: Path, overwrite: bool, resume: bool) -> None:
-    """Make the folder, empty where a run is replaced or begins; half-written files of a killed process go."""
-    if overwrite and folder.exists() and holds_run(folder):
-        shutil.rmtree(folder)
+    """Make the folder, without a run's files where one is replaced; half-written files of a killed process go."""
+    if overwrite:
+        for path in [path for pattern in WRITTEN for path in folder.glob(pattern)]:
+            path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
     if not resume:

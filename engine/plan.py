@@ -48,7 +48,7 @@ def plan_training(args: argparse.Namespace, tasks: Registry) -> Plan:
     if args.json:
         raise ConfigError("--json belongs to -m evaluate")
     if args.past_exp:
-        return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), None))
+        return _resumed(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), None))
     task, given = _given(args, tasks)
     folder = _folder(args, task, given)
     newest = experiment.newest(folder) if args.auto_resume else None
@@ -56,6 +56,17 @@ def plan_training(args: argparse.Namespace, tasks: Registry) -> Plan:
         return plan_from_checkpoint(args, tasks, newest)
     experiment.claim(folder, bool(args.auto_resume), bool(args.overwrite or args.check))
     return _fresh(args, task, given, folder)
+
+
+def _resumed(args: argparse.Namespace, tasks: Registry, path: Path) -> Plan:
+    """A run that goes on from the checkpoint that `-e` names, in its own folder or in that of `-p`."""
+    plan = plan_from_checkpoint(args, tasks, path)
+    own = plan.folder.resolve() == path.parent.resolve()
+    if args.auto_resume or (args.overwrite and own):
+        raise ConfigError(f"-e goes on from {path}; leave {'-a' if args.auto_resume else '--overwrite'} out")
+    if not own:
+        experiment.claim(plan.folder, False, bool(args.overwrite or args.check))
+    return plan
 
 
 def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:

@@ -165,7 +165,7 @@ class Trainer:
         if step % runner.save_step == 0 or last:
             self._save(f"states-{step}.ckpt")
             if self.accelerator.is_main_process:
-                experiment.prune(self.folder, runner.max_keep)
+                experiment.prune(self.folder, runner.max_keep, step)
 
     def _steps(self) -> Iterator[tuple[Position, list[tuple[int, Sequence[Cut]]]]]:
         """For each step: the position after it, and this process's micro-batches with their global numbers."""
@@ -265,8 +265,9 @@ class Trainer:
     def _write_line(self, split: str, values: dict[str, float]) -> None:
         if not self.accelerator.is_main_process:
             return
+        plain = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON knows no NaN
         with open(self.folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"step": self.progress.step, "split": split, **values}) + "\n")
+            file.write(json.dumps({"step": self.progress.step, "split": split, **plain}) + "\n")
         for name, value in values.items():
             self.writer.add_scalar(f"{split}/{name}", value, self.progress.step)
 
