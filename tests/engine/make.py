@@ -208,4 +208,6 @@ def trainer(folder: Path, learner: ToyLearner, **runner: Any) -> Trainer:
     optimizer = build_optimizer(Optimizer(name="Adam", lr=0.05), [learner.module])
     scheduler = build_scheduler(Scheduler(name="linear", warmup=0.2), optimizer, options.total_steps)
     identity = {"Args": {"downstream": "toy"}, "Config": {"task": "toy"}}
-    return Trainer(accelerator("cpu", "fp32"), folder, options, learner, optimizer, scheduler, seed=3, identity=identity, best_name="dev-best.ckpt")  # type: ignore[arg-type]
+    return Trainer(
+        accelerator("cpu", "fp32"), folder, options, learner, optimizer, scheduler, seed=3, identity=identity, best_name="dev-best.ckpt"
+    )  # type: ignore[arg-type]

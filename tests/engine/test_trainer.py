@@ -251,3 +251,12 @@ def test_metrics_are_strict_json_even_where_a_loss_was_not_a_number(tmp_path: Pa
 
     for text in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(text, parse_constant=refuse)
+
+
+def test_states_of_a_course_that_was_left_make_room_for_those_of_the_new_one(tmp_path: Path) -> None:
+    """Going on from step 3 where 6, 9 and 12 lie too: what is written last must be what a resume finds."""
+    make.trainer(tmp_path, make.ToyLearner(), total_steps=12).run()
+    again = make.trainer(tmp_path, make.ToyLearner(), total_steps=8, max_keep=1, save_step=4)
+    again.restore(weights(tmp_path, 3))
+    again.run()
+    assert [path.name for path in experiment.states(tmp_path)] == ["states-8.ckpt"]
