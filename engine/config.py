@@ -6,6 +6,7 @@ task, corpus, model, runner, optimizer, scheduler (pre-training).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -60,6 +61,14 @@ class Optimizer(Block):
     decay_matrices_only: bool = False
     momentum: float = Field(0.0, ge=0)
 
+    @model_validator(mode="after")
+    def _acting(self) -> Optimizer:
+        foreign = ("betas", "eps") if self.name == "SGD" else ("momentum",)
+        for name in foreign:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{self.name} has no {name}")
+        return self
+
 
 class Scheduler(Block):
     """Learning rate over the run: linear warm-up, hold, then decay to zero at the last step.
@@ -95,6 +104,14 @@ class SpecAug(Block):
     time_mask_width_range: tuple[int, int] = (0, 100)
     num_time_mask: int = Field(2, ge=0)
 
+    @model_validator(mode="after")
+    def _ranges(self) -> SpecAug:
+        for name in ("freq_mask_width_range", "time_mask_width_range"):
+            low, high = getattr(self, name)
+            if not 0 <= low < high:
+                raise ValueError(f"{name} [{low}, {high}] holds no width: it is [low, high) with 0 <= low < high")
+        return self
+
 
 class Store(Block):
     """Representations of a frozen upstream kept on disk between epochs and runs.
@@ -113,11 +130,10 @@ class Store(Block):
         return self
 
     def limit_bytes(self) -> int:
-        number, unit = self.limit.rstrip("KMGT"), self.limit[len(self.limit.rstrip("KMGT")) :]
-        try:
-            return int(float(number) * 1024 ** " KMGT".index(unit or " "))
-        except ValueError:
-            raise ValueError(f"limit {self.limit!r} is not a size such as 500M or 10G") from None
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", self.limit)
+        if found is None:
+            raise ValueError(f"limit {self.limit!r} is not a size such as 500M or 10G")
+        return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 
 class Config(Block):
@@ -179,6 +195,8 @@ def override(values: dict[str, Any], text: str | None) -> dict[str, Any]:
         for old, new in ALIASES.items():
             if dotted == old or dotted.startswith(old + "."):
                 dotted = new + dotted[len(old) :]
+        if dotted in ("corpus.root", "corpus.demo"):
+            raise ConfigError(f"-o {field!r}: --data DIR says where the data is, and --demo takes the built-in corpus")
         *parents, last = dotted.split(".")
         node = values
         for parent in parents:
