@@ -202,21 +202,30 @@ def inference(plan: Plan, args: argparse.Namespace) -> int:
     assert plan.checkpoint is not None and plan.state is not None
     if not args.evaluate_split:
         raise ConfigError("-m inference needs -t: audio files or folders")
-    files = audio_files(args.evaluate_split)
     session = Session(plan, args.device, audio_only=True)
     session.check_upstream(plan.state, plan.checkpoint)
     session.load_weights(plan.state, plan.checkpoint)
-    failed = 0
-    for path in files:
+    failed = False
+    for given in args.evaluate_split:
         try:
-            prediction = session.evaluator.predict(_read_file(path, session.encoder.minimum_samples))[0]
+            files = audio_files([given])
         except USER_ERRORS as error:
             print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        row = {"utt_id": path.stem, "path": str(path), "prediction": prediction.prediction, "scores": prediction.scores}
-        print(json.dumps(row, ensure_ascii=False), flush=True)
+            files, failed = [], True
+        failed = not all([_infer(session, path) for path in files]) or failed
     return 2 if failed else 0
+
+
+def _infer(session: Session, path: Path) -> bool:
+    """Print one file's prediction; False, after one message, for a file that cannot be used."""
+    try:
+        prediction = session.evaluator.predict(_read_file(path, session.encoder.minimum_samples))[0]
+    except USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    row = {"utt_id": path.stem, "path": str(path), "prediction": prediction.prediction, "scores": prediction.scores}
+    print(json.dumps(row, ensure_ascii=False), flush=True)
+    return True
 
 
 def _read_file(path: Path, least: int) -> Any:

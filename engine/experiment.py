@@ -46,16 +46,29 @@ def holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("config.yaml", "metrics.jsonl", "results.json")) or newest(folder) is not None
 
 
-def resolve_checkpoint(path: Path, best: str | None) -> Path:
-    """The checkpoint that `-e` means: a file itself; of a folder the best one, or with `best=None` the newest states."""
+def best(folder: Path) -> Path:
+    """The best checkpoint of an experiment. Raises CheckpointError where there is none, or more than one."""
+    found = sorted(folder.glob("*best*.ckpt"))
+    if not found:
+        raise CheckpointError(
+            f"{folder} holds no best checkpoint: no head has been trained there; run -m train first, or name a checkpoint with -e"
+        )
+    if len(found) > 1:
+        raise CheckpointError(f"{folder} holds {', '.join(path.name for path in found)}; name one of them with -e")
+    return found[0]
+
+
+def resolve_checkpoint(path: Path, training: bool) -> Path:
+    """The checkpoint that `-e` means: a file itself; of a folder the best one, or the newest states to go on training from."""
     if path.is_file():
         return path
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint or experiment {path}")
-    found = newest(path) if best is None else path / best
-    if found is None or not found.exists():
-        wanted = best or "states-*.ckpt"
-        raise CheckpointError(f"{path} holds no {wanted}: no head has been trained there; run -m train first, or name a checkpoint with -e")
+    if not training:
+        return best(path)
+    found = newest(path)
+    if found is None:
+        raise CheckpointError(f"{path} holds no states-*.ckpt to go on from; run -m train first, or name a checkpoint with -e")
     return found
 
 

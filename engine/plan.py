@@ -48,7 +48,7 @@ def plan_training(args: argparse.Namespace, tasks: Registry) -> Plan:
     if args.json:
         raise ConfigError("--json belongs to -m evaluate")
     if args.past_exp:
-        return _resumed(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), None))
+        return _resumed(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), training=True))
     task, given = _given(args, tasks)
     folder = _folder(args, task, given)
     newest = experiment.newest(folder) if args.auto_resume else None
@@ -75,14 +75,12 @@ def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:
         if getattr(args, flag):
             raise ConfigError(f"--{flag} belongs to -m train")
     if args.past_exp:
-        path = Path(args.past_exp)
-        best = _best_name(path, tasks) if path.is_dir() else None
-        return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(path, best))
+        return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), training=False))
     task, given = _given(args, tasks)
     folder = _folder(args, task, given)
     if not folder.is_dir():
         raise ConfigError(f"no experiment {folder}: run -m train first, or name a checkpoint with -e")
-    return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(folder, task.best_checkpoint))
+    return plan_from_checkpoint(args, tasks, experiment.best(folder))
 
 
 def _best_name(folder: Path, tasks: Registry) -> str:

@@ -50,7 +50,7 @@ class CorpusBlock(Block):
     def folder(self) -> Path:
         """`root`. Raises TaskError where there is none."""
         if self.root is None:
-            raise TaskError(f"no data folder: give --data DIR{', or a manifest for every split' if self.manifests else ''}")
+            raise TaskError(f"no data folder (--data DIR), and manifests for {', '.join(self.manifests) or 'no split'} alone")
         return self.root
 
 
