@@ -212,7 +212,8 @@ def inference(plan: Plan, args: argparse.Namespace) -> int:
         except USER_ERRORS as error:
             print(f"error: {error}", file=sys.stderr)
             files, failed = [], True
-        failed = not all([_infer(session, path) for path in files]) or failed
+        done = [_infer(session, path) for path in files]
+        failed = failed or not all(done)
     return 2 if failed else 0
 
 
