@@ -65,6 +65,7 @@ class TeraModel(Block):
 
     Attributes:
         initialisation: `published` (normal, `initializer_range`), or `local`: heads start off looking at fixed offsets.
+        stored: type of the finished upstream's tensors on disk; loading gives float32 again.
     """
 
     transformer: TransformerConfig = TransformerConfig()
@@ -72,6 +73,7 @@ class TeraModel(Block):
     audio: LogMelConfig = LogMelConfig()
     corruption: Corruption = Corruption()
     initialisation: Literal["published", "local"] = "published"
+    stored: Literal["float32", "float16"] = "float32"
 
 
 class TeraCorpus(CorpusBlock):
@@ -106,7 +108,7 @@ class TeraObjective(Objective):
 
     def save(self, module: nn.Module, folder: Path, notes: dict[str, Any]) -> None:
         assert isinstance(module, Reconstruction)
-        module.tera.save_native(folder, module.head, notes=notes)
+        module.tera.save_native(folder, module.head, dtype=getattr(torch, self.model.stored), notes=notes)
 
 
 class Reconstruction(nn.Module):
