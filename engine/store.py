@@ -72,9 +72,9 @@ def location(upstream: str, corpus: str, precision: str) -> Path:
 def write(folder: Path, num_states: int, dim: int, batches: Iterable[tuple[list[str], Representation, Tensor]]) -> Store:
     """Write (utt_ids, representation, sample counts (B,)) batches as a store. A full disk leaves nothing and says what it needed."""
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
     utterances: list[tuple[str, int, int]] = []
     try:
+        partial.mkdir(parents=True)
         with open(partial / "states.bin", "wb") as file:
             for utt_ids, representation, samples in batches:
                 states, frames = representation.hidden_states.float().cpu(), representation.lengths.tolist()
