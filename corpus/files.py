@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import uuid
@@ -47,6 +48,50 @@ def remove_unfinished(folder: Path | str) -> None:
     """Delete what killed writers left in a folder; call it only where no other process is writing."""
     for leftover in Path(folder).glob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Make a folder that appears whole or not at all, unless it is there already.
+
+    It is filled under another name and renamed. A process that comes meanwhile waits for the one at work; what killed ones left
+    behind is removed.
+
+    Args:
+        folder: what to make; missing parents are made too.
+        fill: fills the folder whose path it is given, which does not exist yet or is empty.
+    """
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        if folder.is_dir():
+            return
+        for leftover in folder.parent.glob(f".{folder.name}.making-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        making = folder.with_name(f".{folder.name}.making-{uuid.uuid4().hex[:12]}")
+        try:
+            making.mkdir()
+            fill(making)
+            _rename_folder(making, folder)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+
+def _rename_folder(making: Path, folder: Path) -> None:
+    try:
+        making.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another machine on the same disk was first
+            raise
+    _sync(folder.parent)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of this file; the system gives it back when its process dies."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _write(temporary: Path, content: bytes | str | Callable[[Path], object]) -> None:

@@ -19,9 +19,24 @@ def fingerprint(cuts: Iterable[Cut]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _described(cut: Cut, sizes: dict[str, int | None]) -> dict[str, Any]:
+def file_states(cuts: Iterable[Cut]) -> str:
+    """SHA-256 (hex) over paths, sizes and modification times of the audio files, for caches on this machine: it changes when a
+    file is written again, where `fingerprint` may not."""
+    paths = {str(source.source) for cut in cuts for source in _sources(cut) if source.type == "file"}
+    states = [(path, (state := Path(path).stat()).st_size, state.st_mtime_ns) for path in sorted(paths) if Path(path).is_file()]
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+
+
+def _sources(cut: Cut) -> list[Any]:
+    return [source for recording in _recordings(cut) for source in recording.sources]
+
+
+def _recordings(cut: Cut) -> list[Any]:
     parts = [track.cut for track in cut.tracks] if hasattr(cut, "tracks") else [cut]
-    recordings = [getattr(part, "recording", None) for part in parts]  # padding has none
+    return [part.recording for part in parts if getattr(part, "recording", None) is not None]  # padding has none
+
+
+def _described(cut: Cut, sizes: dict[str, int | None]) -> dict[str, Any]:
     return {
         "id": cut.id,
         "start": cut.start,
@@ -29,8 +44,7 @@ def _described(cut: Cut, sizes: dict[str, int | None]) -> dict[str, Any]:
         "custom": getattr(cut, "custom", None),
         "recordings": [
             [recording.num_samples, recording.sampling_rate, [_size(source, sizes) for source in recording.sources]]
-            for recording in recordings
-            if recording is not None
+            for recording in _recordings(cut)
         ],
         "supervisions": [[s.start, s.duration, s.channel, s.text, s.speaker, s.custom] for s in cut.supervisions],
     }

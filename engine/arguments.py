@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import upstream
 from engine import yaml12
@@ -16,10 +18,12 @@ from engine.errors import CheckpointError, ConfigError
 class Arguments:
     """What an experiment keeps of its command line, under s3prl's names. Plain values only."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
     downstream: str
     upstream: str
     upstream_ckpt: str | None = None
-    upstream_options: dict[str, Any] | None = None
+    padding: Literal["alone", "reference"] = "alone"
     upstream_trainable: bool = False
     upstream_feature_selection: str = "hidden_states"
     upstream_layer_selection: int | None = None
@@ -48,7 +52,10 @@ def typed(args: argparse.Namespace, task: str | None) -> dict[str, Any]:
         if values[name] is not None and Path(values[name]).exists():
             values[name] = str(Path(values[name]).resolve())
     if args.upstream_model_config is not None:
-        values["upstream_options"] = yaml12.read(Path(args.upstream_model_config))
+        options = yaml12.read(Path(args.upstream_model_config))
+        if set(options) - {"padding"} or options.get("padding") not in ("alone", "reference"):
+            raise ConfigError(f"-g {args.upstream_model_config}: {options}; an upstream takes padding: alone or padding: reference")
+        values |= options
     if values["data"] is not None:
         values["data"] = str(values["data"].resolve())
     if args.upstream_feature_selection == "last_hidden_state" and args.upstream_layer_selection is not None:
@@ -62,12 +69,11 @@ ACTING = ("data", "demo", "precision")
 
 def from_checkpoint(saved: dict[str, Any], given: dict[str, Any], path: Path) -> Arguments:
     """The arguments of a checkpoint with those typed beside it. Raises ConfigError for one that says otherwise, naming both."""
-    known = {field.name for field in fields(Arguments)}
-    if not known.issuperset(saved):
-        raise CheckpointError(f"{path} keeps arguments that this version does not know: {', '.join(sorted(saved.keys() - known))}")
-    if lacking := {"downstream", "upstream"} - saved.keys():
-        raise CheckpointError(f"{path} is no checkpoint of a head: its arguments lack {', '.join(sorted(lacking))}")
-    arguments = Arguments(**saved)
+    try:
+        arguments = TypeAdapter(Arguments).validate_python(saved)
+    except ValidationError as error:
+        odd = ", ".join(".".join(map(str, problem["loc"])) or "all" for problem in error.errors())
+        raise CheckpointError(f"{path} is no checkpoint of a head, or of another version: its arguments do not fit ({odd})") from None
     for name, value in given.items():
         if name not in ACTING and getattr(arguments, name) != value:
             had = getattr(arguments, name)

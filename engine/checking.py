@@ -19,7 +19,7 @@ def report(session: Session) -> str:
     hours = {split: sum(cut.duration for cut in cuts) / 3600 for split, cuts in splits.items()}
     size = sources.estimate_bytes(encoder, 3600 * sum(hours.values()))
     stored, why = (False, "the upstream trains") if session.frozen is None else sources.should_store(config.store, size)
-    _, first = next(stream(splits[train_split], config.corpus.batching, plan.arguments.seed, Position(0, 0)))  # type: ignore[attr-defined]
+    _, first = next(stream(splits[train_split], config.corpus.batching, plan.arguments.seed, Position(0, 0)))
     loaded = session.live().load(first)
     loss, encoding, update = _timed_update(session, loaded)
     updates = config.runner.total_steps * config.runner.gradient_accumulate_steps

@@ -10,16 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import upstream
 from engine import experiment, listing, results, yaml12
-from engine.errors import USER_ERRORS, ConfigError
+from engine.errors import USER_ERRORS, CheckpointError, ConfigError
 from engine.plan import Plan, plan_evaluation, plan_training
-from engine.task import Task
 from upstream.registry import Registry
 
 if TYPE_CHECKING:
     from engine.evaluation import Evaluation
     from engine.session import Session
+    from engine.sources import Source
 
 log = logging.getLogger("weir")
 
@@ -40,7 +39,10 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
             from engine.checking import report
             from engine.session import Session
 
-            print(report(Session(plan, args.device)))
+            session = Session(plan, args.device)
+            found = report(session)
+            if session.main:
+                print(found)
             return 0
         return train(plan, args)
     return (evaluate if args.mode == "evaluate" else inference)(plan_evaluation(args, tasks), args)
@@ -48,36 +50,72 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
 
 def train(plan: Plan, args: argparse.Namespace) -> int:
     """Train a head (and, with -f, the upstream), then record the development split at the best checkpoint."""
-    if plan.state is not None and plan.state["Step"] >= plan.config.runner.total_steps:
-        print(f"{plan.folder} is finished: {plan.state['Step']} of {plan.config.runner.total_steps} steps", file=sys.stderr)
+    done = plan.state is not None and plan.state["Step"] >= plan.config.runner.total_steps
+    if done and _is_recorded(plan):
+        steps = plan.state["Step"] if plan.state else 0
+        print(f"{plan.folder} is finished: {steps} of {plan.config.runner.total_steps} steps", file=sys.stderr)
         return 0
-    from engine import checkpoint
-    from engine.session import Session, headline
+    from engine.session import Session
 
     session = Session(plan, args.device)
+    if not done:
+        _train(session, args)
+    if session.task.dev_split in session.config.runner.eval_dataloaders:
+        _record_best(session)
+    session.accelerator.end_training()
+    if session.main:
+        print(f"trained{plan.mark}: {plan.folder}\nevaluate it: python run_downstream.py -m evaluate -e {plan.folder}", file=sys.stderr)
+    return 0
+
+
+def _is_recorded(plan: Plan) -> bool:
+    """Whether the development split of a finished run stands in its results, from its best checkpoint."""
+    from engine import checkpoint
+
+    if plan.task.dev_split not in plan.config.runner.eval_dataloaders:
+        return True
+    entry = results.read(plan.folder).get("splits", {}).get(plan.task.dev_split, {})
+    best = plan.folder / plan.task.best_checkpoint
+    return best.exists() and entry.get("step") == checkpoint.load(best)["Step"]
+
+
+def _train(session: Session, args: argparse.Namespace) -> None:
+    """Run the training loop to its end, from the beginning or from where the plan's checkpoint left off."""
+    from engine import checkpoint
+    from engine.session import headline
+
+    plan, initial = session.plan, session.plan.arguments.init_ckpt
+    if initial and plan.state is None:
+        session.load_weights(checkpoint.load(Path(initial)), Path(initial))
     trainer = _build_trainer(session)
     if plan.state is not None and plan.checkpoint is not None:
         session.check_upstream(plan.state, plan.checkpoint)
+        _check_corpus(plan, trainer.identity["Fingerprints"]["corpus"])
         trainer.restore(plan.state)
-    elif plan.arguments.init_ckpt:
-        initial = Path(plan.arguments.init_ckpt)
-        session.load_weights(checkpoint.load(initial), initial)
     if session.main:
         _open_folder(session, args)
     session.accelerator.wait_for_everyone()
     log.info("%s", headline(session))
     trainer.run()
-    if session.task.dev_split in session.config.runner.eval_dataloaders:
-        best = plan.folder / session.task.best_checkpoint
-        state = checkpoint.load(best)
-        session.load_weights(state, best)
-        _evaluate_split(session, session.task.dev_split, best, state, plan.folder)
-    session.accelerator.end_training()
-    if session.main:
-        print(
-            f"trained{plan.mark}: {plan.folder}\nevaluate it with  python run_downstream.py -m evaluate -e {plan.folder}", file=sys.stderr
+
+
+def _check_corpus(plan: Plan, now: str) -> None:
+    """Refuse to go on with other training data: the place in the order of batches would mean something else."""
+    then = (plan.state or {}).get("Fingerprints", {}).get("corpus", "unknown")
+    if then != now:
+        raise CheckpointError(
+            f"{plan.checkpoint} was trained on other data ({then[:12]}) than there is now ({now[:12]}); give -n for a new run"
         )
-    return 0
+
+
+def _record_best(session: Session) -> None:
+    """Evaluate the development split at the best checkpoint and write it down."""
+    from engine import checkpoint
+
+    best = session.plan.folder / session.task.best_checkpoint
+    state = checkpoint.load(best)
+    session.load_weights(state, best)
+    _evaluate_split(session, session.live(), session.task.dev_split, best, state)
 
 
 def _build_trainer(session: Session) -> Any:
@@ -91,7 +129,7 @@ def _build_trainer(session: Session) -> Any:
     watched_cuts = {split: session.cuts(split) for split in config.runner.eval_dataloaders}
     source = session.source(cuts, task.train_split)
     watched = {split: (session.source(found, split), session.evaluation_batches(found)) for split, found in watched_cuts.items()}
-    batching = config.corpus.batching  # type: ignore[attr-defined]
+    batching = config.corpus.batching
     learner = HeadLearner(session.evaluator, cuts, batching, plan.arguments.seed, source, watched)
     optimizer = build_optimizer(config.optimizer, session.probe.parts.values())
     scheduler = build_scheduler(config.scheduler, optimizer, config.runner.total_steps)
@@ -117,15 +155,19 @@ def _open_folder(session: Session, args: argparse.Namespace) -> None:
 
 def evaluate(plan: Plan, args: argparse.Namespace) -> int:
     """Evaluate a checkpoint on splits: predictions, results.json, and a table on stdout."""
-    from engine.session import Session
+    from engine.session import Session, check_split
 
     assert plan.checkpoint is not None and plan.state is not None
-    _check_splits(plan.task, args.evaluate_split)
+    for split in args.evaluate_split or []:
+        check_split(plan.task, split)
     session = Session(plan, args.device)
     session.check_upstream(plan.state, plan.checkpoint)
     session.load_weights(plan.state, plan.checkpoint)
-    splits = args.evaluate_split or [plan.task.test_split]
-    entries = {split: _evaluate_split(session, split, plan.checkpoint, plan.state, plan.folder) for split in splits}
+    results.check_same_run(plan.folder, _record(session, plan.state))
+    entries = {}
+    for split in args.evaluate_split or [plan.task.test_split]:
+        source = session.source(session.cuts(split), split) if args.store else session.live()
+        entries[split] = _evaluate_split(session, source, split, plan.checkpoint, plan.state)
     if session.main:
         if args.json:
             print(json.dumps({"task": plan.task.name, "upstream": plan.arguments.upstream, "demo": plan.arguments.demo, "splits": entries}))
@@ -136,24 +178,16 @@ def evaluate(plan: Plan, args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_splits(task: type[Task], splits: list[str] | None) -> None:
-    from corpus.errors import DataError
-    from engine.errors import nearest
-
-    for split in splits or []:
-        if split not in task.splits:
-            raise DataError(f"{task.name} has no split {split!r}{nearest(split, list(task.splits))} (splits: {', '.join(task.splits)})")
-
-
-def _evaluate_split(session: Session, split: str, path: Path, state: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Evaluate one split with the weights that are loaded; write its predictions and its entry."""
+def _evaluate_split(session: Session, source: Source, split: str, path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate one split with the weights that are loaded, those of the checkpoint `path`; write its predictions and its entry."""
     from corpus.fingerprint import fingerprint
     from engine.evaluation import write_predictions
 
     cuts = session.cuts(split)
-    outcome = session.evaluator.evaluate(session.live(), session.evaluation_batches(cuts), f"{split}{session.plan.mark}", not session.main)
+    outcome = session.evaluator.evaluate(source, session.evaluation_batches(cuts), f"{split}{session.plan.mark}", not session.main)
     entry = _entry(session, outcome, path, state, fingerprint(cuts))
     if session.main:
+        folder = session.plan.folder
         write_predictions(folder / "predictions" / f"{split}.jsonl", outcome.predictions)
         results.update(folder, _record(session, state), split, entry)
     return entry
@@ -169,17 +203,18 @@ def _entry(session: Session, outcome: Evaluation, path: Path, state: dict[str, A
         "selection": "dev" if path.name == session.task.best_checkpoint else "last",
         "demo": session.plan.arguments.demo,
         "date": results.today(),
-        "fingerprints": {"upstream": upstream.fingerprint(session.encoder), "corpus": corpus},
+        "fingerprints": {"upstream": session.current_fingerprint(), "corpus": corpus},
         "versions": results.versions(),
         "cost": asdict(results.Cost(outcome.seconds, results.peak_memory_bytes(), 0)),
     }
 
 
 def _record(session: Session, state: dict[str, Any]) -> dict[str, Any]:
-    """The run's own keys in results.json."""
+    """The run's own keys in results.json; the cost is that of the whole run, as far as it is known."""
     from engine.session import trained_parameters
 
-    run, arguments = state["Run"], state["Args"]
+    arguments = state["Args"]
+    run = max([state["Run"], session.last_run()], key=lambda run: run.get("step", 0))
     return {
         "task": session.task.name,
         "upstream": arguments["upstream"],
@@ -205,6 +240,8 @@ def inference(plan: Plan, args: argparse.Namespace) -> int:
     session = Session(plan, args.device, audio_only=True)
     session.check_upstream(plan.state, plan.checkpoint)
     session.load_weights(plan.state, plan.checkpoint)
+    if not session.main:  # one process is enough
+        return 0
     failed = False
     for given in args.evaluate_split:
         try:

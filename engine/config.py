@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
@@ -33,7 +33,7 @@ class Runner(Block):
         eval_dataloaders: splits evaluated every `eval_step`; the task's development split selects the best checkpoint.
         max_keep: newest `states-STEP.ckpt` kept.
         eval_batch_seconds: seconds of audio in an evaluation batch.
-        prefetch: micro-batches read ahead by a thread of their own.
+        prefetch: updates whose data is read ahead by a thread of its own.
         patience: updates in a row that may be skipped for a gradient that is not finite before the run stops.
     """
 
@@ -50,12 +50,15 @@ class Runner(Block):
     patience: int = Field(20, gt=0)
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Optimizer(Block):
     """`Adam`, `AdamW` or `SGD` of torch.optim with torch's own defaults."""
 
     name: Literal["Adam", "AdamW", "SGD"] = "Adam"
     lr: float = Field(gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     decay_matrices_only: bool = False

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from corpus.files import remove_unfinished
 from engine.errors import CheckpointError, ConfigError
-
-log = logging.getLogger("weir")
-
 
 STATES = re.compile(r"^states-(\d+)\.ckpt$")
 WRITTEN = (
@@ -48,7 +46,7 @@ def holds_run(folder: Path) -> bool:
 
 def best(folder: Path) -> Path:
     """The best checkpoint of an experiment. Raises CheckpointError where there is none, or more than one."""
-    found = sorted(folder.glob("*best*.ckpt"))
+    found = sorted(path for path in folder.glob("*best*.ckpt") if not path.name.startswith("."))  # hidden: a killed writer's
     if not found:
         raise CheckpointError(
             f"{folder} holds no best checkpoint: no head has been trained there; run -m train first, or name a checkpoint with -e"
@@ -73,7 +71,9 @@ def resolve_checkpoint(path: Path, training: bool) -> Path:
 
 
 def claim(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds a run, unless it is to be continued or replaced."""
+    """Refuse a folder that holds a run, unless it is to be continued or replaced, and what is no folder."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: -p names the folder of an experiment")
     if holds_run(folder) and not (resume or overwrite):
         raise ConfigError(f"{folder} holds a run: give -a to go on with it, --overwrite to replace it, or -n for another name")
 
@@ -90,6 +90,13 @@ def prepare(folder: Path, overwrite: bool, resume: bool) -> None:
             leftover.unlink()
 
 
+ROOMS = ("weir", "corpus", "upstream", "downstream", "pretrain")
+"""Whose lines a run shows and keeps."""
+
+_early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+"""What is said before the folder exists."""
+
+
 class _ProgressHandler(logging.StreamHandler):
     """Lines on stderr that do not break a progress bar."""
 
@@ -101,13 +108,19 @@ class _ProgressHandler(logging.StreamHandler):
 
 def start_logging(main: bool) -> None:
     """Weir's own lines go to stderr, those of the main process alone."""
-    log.handlers[:] = [_ProgressHandler()] if main else [logging.NullHandler()]
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    for room in ROOMS:
+        logger = logging.getLogger(room)
+        logger.handlers[:] = [_ProgressHandler(), _early] if main else [logging.NullHandler()]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 def log_to(folder: Path) -> None:
-    """And to `log.txt` in the folder, with the time."""
+    """And to `log.txt` in the folder, with the time; what was said before comes first."""
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    log.addHandler(handler)
+    _early.setTarget(handler)
+    _early.flush()
+    for room in ROOMS:
+        logger = logging.getLogger(room)
+        logger.handlers[:] = [old for old in logger.handlers if old is not _early] + [handler]

@@ -74,6 +74,8 @@ def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:
     for flag in ("auto_resume", "overwrite", "init_ckpt", "check"):
         if getattr(args, flag):
             raise ConfigError(f"--{flag} belongs to -m train")
+    if args.json and args.mode != "evaluate":
+        raise ConfigError("--json belongs to -m evaluate; inference always prints one JSON object a file")
     if args.past_exp:
         return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), training=False))
     task, given = _given(args, tasks)
@@ -81,18 +83,6 @@ def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:
     if not folder.is_dir():
         raise ConfigError(f"no experiment {folder}: run -m train first, or name a checkpoint with -e")
     return plan_from_checkpoint(args, tasks, experiment.best(folder))
-
-
-def _best_name(folder: Path, tasks: Registry) -> str:
-    """The best checkpoint's name in an experiment's folder, whose states may be gone."""
-    from engine import checkpoint
-
-    newest = experiment.newest(folder)
-    task = checkpoint.load(newest)["Args"].get("downstream") if newest else None
-    if task is not None:
-        return tasks.load(task).best_checkpoint
-    found = [path.name for path in folder.glob("*-best.ckpt")]
-    return found[0] if len(found) == 1 else "dev-best.ckpt"
 
 
 def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) -> Plan:
@@ -108,7 +98,7 @@ def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) 
     if args.expname and args.expname != path.parent.name:
         raise ConfigError(f"-n {args.expname}: {path} belongs to {path.parent.name}; give -p DIR for results elsewhere")
     values = override(state["Config"], args.override)
-    config = validate(downstream_schema(task), _stored(values, args), str(path))
+    config = _checked(task, validate(downstream_schema(task), _stored(values, args), str(path)), arguments)
     return Plan(task, arguments, config, Path(args.expdir) if args.expdir else path.parent, path, state)
 
 
@@ -127,23 +117,31 @@ def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], fo
         given["upstream_ckpt"] = small
     if given.get("upstream_ckpt"):
         upstream.find_checkpoint(given["upstream_ckpt"])
-    kept = {**given, "preset": preset, "demo": demo, "data": str(data) if data else None}
-    return Plan(task, Arguments(**kept), config, folder)
+    arguments = Arguments(**{**given, "preset": preset, "demo": demo, "data": str(data) if data else None})
+    return Plan(task, arguments, _checked(task, config, arguments), folder)
 
 
 def _configuration(args: argparse.Namespace, task: type[Task], preset: str) -> DownstreamConfig:
     """The preset's configuration, or that of `-c`, with everything typed applied."""
-    schema = downstream_schema(task)
-    path = Path(args.config) if args.config else CONFIGS / "downstream" / preset / f"{task.name}.yaml"
-    config = resolve(schema, path, args.override)
-    for split, manifest in config.corpus.manifests.items():
+    path = Path(args.config) if args.config else (task.recipes or CONFIGS / "downstream") / preset / f"{task.name}.yaml"
+    config = resolve(downstream_schema(task), path, args.override)
+    return validate(downstream_schema(task), _stored(config.model_dump(mode="json"), args), str(path))
+
+
+def _checked(task: type[Task], config: DownstreamConfig, arguments: Arguments) -> DownstreamConfig:
+    """The configuration with whole paths. Raises ConfigError for what it names in vain."""
+    manifests = config.corpus.manifests
+    if manifests and arguments.demo:
+        raise ConfigError("config.corpus.manifests names own data and --demo the built-in corpora: give one of them")
+    if arguments.upstream_trainable and config.store.mode == "frames":
+        raise ConfigError("--store frames keeps what a frozen upstream gives, and -f trains it: give one of them")
+    for split, manifest in manifests.items():
         if split not in task.splits:
             raise ConfigError(f"config.corpus.manifests.{split}: {task.name} has no such split{nearest(split, list(task.splits))}")
         if not manifest.is_file():
             raise ConfigError(f"config.corpus.manifests.{split}: no file {manifest}")
-    values = config.model_dump(mode="json")
-    values["corpus"]["manifests"] = {split: str(path.resolve()) for split, path in config.corpus.manifests.items()}
-    return validate(schema, _stored(values, args), str(path))
+    whole = {split: manifest.resolve() for split, manifest in manifests.items()}
+    return config.model_copy(update={"corpus": config.corpus.model_copy(update={"manifests": whole})})
 
 
 def _given(args: argparse.Namespace, tasks: Registry) -> tuple[type[Task], dict[str, Any]]:
@@ -156,6 +154,8 @@ def _given(args: argparse.Namespace, tasks: Registry) -> tuple[type[Task], dict[
 
 
 def _folder(args: argparse.Namespace, task: type[Task], given: dict[str, Any]) -> Path:
+    if args.expdir and args.expname:
+        raise ConfigError("-n names an experiment and -p its folder: give one of them")
     if args.expdir:
         return Path(args.expdir)
     stem = f"-{Path(args.upstream_ckpt).stem}" if args.upstream_ckpt else ""

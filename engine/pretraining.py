@@ -69,7 +69,7 @@ def pretrain(objective_class: type[Objective], args: argparse.Namespace) -> int:
 
     from engine.device import accelerator as build_accelerator
 
-    accelerator = build_accelerator(args.device, args.precision)
+    accelerator = build_accelerator(args.device, args.precision, unused_parameters=True)
     experiment.start_logging(accelerator.is_main_process)
     demo = folder_given is None
     with accelerator.main_process_first():
@@ -93,7 +93,7 @@ def _train(objective: Objective, config: PretrainConfig, kept: Arguments, folder
     module = objective.build().to(accelerator.device)
     optimizer = build_optimizer(config.optimizer, [module])
     scheduler = build_scheduler(config.scheduler, optimizer, config.runner.total_steps)
-    learner = ObjectiveLearner(module, cuts, config.corpus.batching, args.seed, accelerator)  # type: ignore[attr-defined]
+    learner = ObjectiveLearner(module, cuts, config.corpus.batching, args.seed, accelerator)
     plain = config.model_dump(mode="json")
     identity = {"Args": asdict(kept), "Config": plain}
     mark = " (demo)" if kept.demo else ""

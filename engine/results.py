@@ -71,6 +71,14 @@ def read(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is broken ({error}); move it away and evaluate again") from None
 
 
+def check_same_run(folder: Path, record: dict[str, Any]) -> None:
+    """Refuse to write a run's results over those of another. Raises CheckpointError naming what differs."""
+    there = read(folder)
+    for key in ("task", "upstream", "seed", "fingerprints") if there else ():
+        if there.get(key) != record[key]:
+            raise CheckpointError(f"{folder} holds the results of another run ({key} {there.get(key)}, not {record[key]}); give -p DIR")
+
+
 def update(folder: Path, record: dict[str, Any], split: str, entry: dict[str, Any]) -> None:
     """Add or replace a split's entry; `record` holds the run's own keys."""
     splits = {**read(folder).get("splits", {}), split: entry}

@@ -13,11 +13,11 @@ from lhotse.cut import Cut
 import upstream
 from corpus.batching import evaluation_batches
 from corpus.errors import DataError
-from corpus.fingerprint import fingerprint
-from engine import experiment, sources, store
+from corpus.fingerprint import file_states, fingerprint
+from engine import checkpoint, experiment, sources, store
 from engine.data import demo_folder
 from engine.device import accelerator as build_accelerator
-from engine.errors import CheckpointError, nearest
+from engine.errors import CheckpointError, ConfigError, nearest
 from engine.evaluation import MAX_CUTS, Evaluator
 from engine.plan import Plan
 from engine.probe import Probe
@@ -37,7 +37,8 @@ class Session:
     """
 
     def __init__(self, plan: Plan, device: str | None, audio_only: bool = False) -> None:
-        self.plan, self.accelerator = plan, build_accelerator(device, plan.arguments.precision)
+        unused = plan.arguments.upstream_trainable and plan.arguments.layer is not None  # what lies above the chosen layer
+        self.plan, self.accelerator = plan, build_accelerator(device, plan.arguments.precision, unused)
         experiment.start_logging(self.main)
         root = None if audio_only else self._data_folder()
         corpus = plan.config.corpus.model_copy(update={"root": root, "demo": plan.arguments.demo})
@@ -45,9 +46,11 @@ class Session:
         self.task: Task = plan.task(corpus, self.config.head, self.config.protocol)
         arguments = plan.arguments
         with self.accelerator.main_process_first():
-            encoder = upstream.load(arguments.upstream, arguments.upstream_ckpt, **(arguments.upstream_options or {}))
+            encoder = upstream.load(arguments.upstream, arguments.upstream_ckpt, padding=arguments.padding)
         self.upstream_fingerprint = upstream.fingerprint(encoder)
         self.encoder = encoder.to(self.device)
+        if arguments.upstream_trainable and not any(True for _ in encoder.parameters()):
+            raise ConfigError(f"-f: {arguments.upstream} has nothing to train; leave -f out")
         self.frozen = None if arguments.upstream_trainable else sources.Frozen(encoder, self.device, self.accelerator.autocast)
         self.probe = self._build_probe().to(self.device)
         self.evaluator = Evaluator(self.task, self.probe, self.frozen, self.accelerator)
@@ -82,6 +85,8 @@ class Session:
 
     def load_weights(self, state: dict[str, Any], path: Path) -> None:
         """Take the probe's weights from a checkpoint. Raises CheckpointError where they do not fit."""
+        if self.frozen is not None and "Upstream" in state:
+            raise CheckpointError(f"{path} holds a trained upstream, which a frozen run would lose; give -f, or leave -i out")
         for name, part in self.probe.parts.items():
             if name not in state:
                 raise CheckpointError(f"{path} holds no {name}")
@@ -100,11 +105,18 @@ class Session:
                 f"{self.plan.arguments.upstream_ckpt or 'the published ones'} hold now ({self.upstream_fingerprint[:12]})"
             )
 
+    def current_fingerprint(self) -> str:
+        """The upstream's fingerprint; a trained one's is that of its weights now."""
+        return self.upstream_fingerprint if self.frozen is not None else upstream.fingerprint(self.encoder)
+
+    def last_run(self) -> dict[str, Any]:
+        """What the newest states in the folder say of the run; empty where there are none."""
+        newest = experiment.newest(self.plan.checkpoint.parent if self.plan.checkpoint else self.plan.folder)
+        return checkpoint.load(newest)["Run"] if newest else {}
+
     def cuts(self, split: str) -> CutSet:
         """The utterances of a split. Raises DataError for an unknown or empty one."""
-        if split not in self.task.splits:
-            known = list(self.task.splits)
-            raise DataError(f"{self.task.name} has no split {split!r}{nearest(split, known)} (splits: {', '.join(known)})")
+        check_split(self.plan.task, split)
         with self.accelerator.main_process_first():
             cuts = self.task.cuts(split).to_eager()
         if not len(cuts):
@@ -128,7 +140,7 @@ class Session:
         if not chosen:
             log.info("%s: encoded at every step (%s)", split, why)
             return self.live()
-        folder = store.location(self.upstream_fingerprint, fingerprint(cuts), self._compute_key())
+        folder = store.location(self.upstream_fingerprint, f"{fingerprint(cuts)}/{file_states(cuts)}", self._compute_key())
         found = "read from the store" if (folder / "index.json").exists() else "encoded once and stored"
         log.info("%s: %s (%s)", split, found, why)
         with self.accelerator.main_process_first():
@@ -141,6 +153,13 @@ class Session:
     def _compute_key(self) -> str:
         """What else decides stored values to the last bit: precision, kind of device, and how utterances are batched."""
         return f"{self.plan.arguments.precision}/{self.device.type}/{self.config.runner.eval_batch_seconds}/{MAX_CUTS}"
+
+
+def check_split(task: type[Task], split: str) -> None:
+    """Raises DataError for a split that the task does not have, naming the nearest."""
+    known = list(task.splits)
+    if split not in known:
+        raise DataError(f"{task.name} has no split {split!r}{nearest(split, known)} (splits: {', '.join(known)})")
 
 
 def trained_parameters(session: Session) -> int:

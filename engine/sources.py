@@ -116,7 +116,6 @@ def should_store(config: Store, size: int) -> tuple[bool, str]:
 
 def build_store(folder: Path, frozen: Frozen, batches: Sequence[Sequence[Cut]], title: str, quiet: bool) -> store.Store:
     """Encode every batch once and store it."""
-    store.remove_leftovers(folder.parent)
     live = Live(lambda cut: None, frozen.upstream.minimum_samples)
 
     def encoded():  # type: ignore[no-untyped-def]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from corpus.cache import cache_dir
+from corpus.files import make_folder, write_atomically
 from engine.errors import CheckpointError
 from upstream.base import Representation
 
@@ -58,7 +58,7 @@ class Store:
         states = torch.zeros(self.num_states, len(entries), longest, self.dim)
         for row, entry in enumerate(entries):
             block = self.values[entry.start : entry.start + self.num_states * entry.frames * self.dim]
-            states[:, row, : entry.frames] = torch.from_numpy(block.reshape(self.num_states, entry.frames, self.dim).copy())
+            states.numpy()[:, row, : entry.frames] = block.reshape(self.num_states, entry.frames, self.dim)
         lengths = torch.tensor([entry.frames for entry in entries])
         return Representation(states, lengths), torch.tensor([entry.samples for entry in entries])
 
@@ -70,49 +70,28 @@ def location(upstream: str, corpus: str, precision: str) -> Path:
 
 
 def write(folder: Path, num_states: int, dim: int, batches: Iterable[tuple[list[str], Representation, Tensor]]) -> Store:
-    """Write (utt_ids, representation, sample counts (B,)) batches as a store. A full disk leaves nothing and says what it needed."""
-    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    utterances: list[tuple[str, int, int]] = []
+    """Write (utt_ids, representation, sample counts (B,)) batches as a store, unless it is there.
+
+    Raises:
+        CheckpointError: it cannot be written, for want of space say; nothing is left behind.
+    """
     try:
-        partial.mkdir(parents=True)
-        with open(partial / "states.bin", "wb") as file:
-            for utt_ids, representation, samples in batches:
-                states, frames = representation.hidden_states.float().cpu(), representation.lengths.tolist()
-                for row, (utt_id, count, length) in enumerate(zip(utt_ids, frames, samples.tolist(), strict=True)):
-                    file.write(states[:, row, :count].contiguous().numpy().data)
-                    utterances.append((utt_id, count, length))
-            file.flush()
-            os.fsync(file.fileno())
-        index = {"format": FORMAT, "num_states": num_states, "dim": dim, "utterances": utterances}
-        (partial / "index.json").write_text(json.dumps(index))
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first; both hold the same
-                raise
+        make_folder(folder, lambda making: _fill(making, num_states, dim, batches))
     except OSError as error:
         reason = error.strerror or error
-        raise CheckpointError(
-            f"{folder}: the representations could not be stored ({reason}); free disk space or give --store off"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(f"{folder}: representations cannot be stored ({reason}); free disk space or give --store off") from None
     return Store(folder)
 
 
-def remove_leftovers(parent: Path) -> None:
-    """Delete what killed processes left half-written."""
-    for partial in parent.glob("*.partial-*"):
-        pid = partial.name.rpartition("-")[2]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _fill(folder: Path, num_states: int, dim: int, batches: Iterable[tuple[list[str], Representation, Tensor]]) -> None:
+    utterances: list[tuple[str, int, int]] = []
+    with open(folder / "states.bin", "wb") as file:
+        for utt_ids, representation, samples in batches:
+            states, frames = representation.hidden_states.float().cpu(), representation.lengths.tolist()
+            for row, (utt_id, count, length) in enumerate(zip(utt_ids, frames, samples.tolist(), strict=True)):
+                file.write(states[:, row, :count].contiguous().numpy().data)
+                utterances.append((utt_id, count, length))
+        file.flush()
+        os.fsync(file.fileno())
+    index = {"format": FORMAT, "num_states": num_states, "dim": dim, "utterances": utterances}
+    write_atomically(folder / "index.json", json.dumps(index))

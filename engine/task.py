@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from corpus.batching import Batching
+
 if TYPE_CHECKING:
     from lhotse import CutSet
     from lhotse.cut import Cut
@@ -40,11 +42,13 @@ class CorpusBlock(Block):
         root: folder that holds data sets under their own names, or one data set.
         demo: True where `root` is a built-in demo corpus.
         manifests: own data without code: a TSV, CSV or JSONL file (`corpus.manifest`) for each split named.
+        batching: how utterances are put into training batches.
     """
 
     root: Path | None = None
     demo: bool = False
     manifests: dict[str, Path] = {}
+    batching: Batching = Batching(batch_size=32)
 
     @property
     def folder(self) -> Path:
@@ -113,6 +117,8 @@ class Task(ABC):
     best_checkpoint: ClassVar[str] = "dev-best.ckpt"
     demo_corpus: ClassVar[str]
     """Name of the demo edition in `corpus.demo`."""
+    recipes: ClassVar[Path | None] = None
+    """Folder that holds `superb/NAME.yaml` and `mini/NAME.yaml`; None for those that ship with Weir."""
     Corpus: ClassVar[type[CorpusBlock]] = CorpusBlock
     Head: ClassVar[type[Block]] = Block
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from lhotse.cut import Cut
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -73,8 +73,8 @@ class Progress:
     step: int = 0
     position: Position = field(default_factory=lambda: Position(0, 0))
     best: float | None = None
-    totals: dict[str, float] = field(default_factory=dict)
-    """Sums since the last logged line, over all processes; `micro_batches` counts them."""
+    totals: dict[str, list[float]] = field(default_factory=dict)
+    """Sum and count of each measure since the last logged line, over all processes."""
     skipped: int = 0
     seconds: float = 0.0
     peak_memory_bytes: int = 0
@@ -117,9 +117,7 @@ class Trainer:
         try:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
-            self.raw_optimizer.load_state_dict(state["Optimizer"])
-            if self.scheduler is not None:
-                self.scheduler.load_state_dict(state["Scheduler"])
+            self._restore_optimizer(state)
             if self.accelerator.scaler is not None and "Scaler" in state["Run"]:
                 self.accelerator.scaler.load_state_dict(state["Run"]["Scaler"])
             self.progress = Progress.from_state({key: value for key, value in state["Run"].items() if key != "Scaler"})
@@ -128,6 +126,33 @@ class Trainer:
             raise CheckpointError(f"the checkpoint of step {state['Step']} does not fit this run: {reason}") from None
         if not self.accelerator.is_main_process:
             self.progress.totals = {}
+        self._reconsider_best()
+
+    def _restore_optimizer(self, state: dict[str, Any]) -> None:
+        """Moments and place in the schedule come from the checkpoint, rates and other options from the configuration of now."""
+        options = [{name: value for name, value in group.items() if name != "params"} for group in self.raw_optimizer.param_groups]
+        self.raw_optimizer.load_state_dict(state["Optimizer"])
+        for group, own in zip(self.raw_optimizer.param_groups, options, strict=True):
+            group.update(own)
+        if self.scheduler is None:
+            return
+        peaks = self.scheduler.base_lrs
+        self.scheduler.load_state_dict(state["Scheduler"])
+        self.scheduler.base_lrs = peaks
+        for group, peak, factor in zip(self.raw_optimizer.param_groups, peaks, self.scheduler.lr_lambdas, strict=True):
+            group["lr"] = peak * factor(self.scheduler.last_epoch)
+
+    def _reconsider_best(self) -> None:
+        """A best checkpoint that this run has not reached, or that is not here, is no longer the best so far."""
+        if self.best_name is None or self.progress.best is None:
+            return
+        path = self.folder / self.best_name
+        if path.exists() and checkpoint.load(path)["Step"] <= self.progress.step:
+            return
+        self.progress.best = None
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            path.unlink(missing_ok=True)
 
     def run(self) -> None:
         """Train from where the progress stands to the last step."""
@@ -189,8 +214,9 @@ class Trainer:
                 with self.accelerator.autocast():
                     loss, measures = self.learner.compute(self.module, inputs)
                 self.accelerator.backward(loss / len(loaded))
-            for name, value in {"loss": loss.item(), **measures, "micro_batches": 1.0}.items():
-                totals[name] = totals.get(name, 0.0) + value
+            for name, value in {"loss": loss.item(), **measures}.items():
+                total, count = totals.get(name, (0.0, 0))
+                totals[name] = [total + value, count + 1]
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.runner.gradient_clipping)
         value = float(norm)
         finite = math.isfinite(value)
@@ -203,22 +229,22 @@ class Trainer:
             self.scheduler.step()
         return finite, value
 
-    def _gather_totals(self) -> dict[str, float]:
-        """The totals summed over processes; afterwards the main process holds them alone."""
-        totals = self.progress.totals
+    def _gather_totals(self) -> dict[str, list[float]]:
+        """The totals over all processes; afterwards the main process holds them alone."""
         if self.accelerator.num_processes > 1:
-            names = sorted(totals) or ["loss", "micro_batches"]
-            own = torch.tensor([totals.get(name, 0.0) for name in names], dtype=torch.float64, device=self.accelerator.device)
-            totals = dict(zip(names, self.accelerator.reduce(own).tolist(), strict=True))
-            self.progress.totals = totals if self.accelerator.is_main_process else dict.fromkeys(names, 0.0)
-        return totals
+            merged: dict[str, list[float]] = {}
+            for totals in gather_object([self.progress.totals]):
+                for name, (total, count) in totals.items():
+                    before = merged.get(name, [0.0, 0])
+                    merged[name] = [before[0] + total, before[1] + count]
+            self.progress.totals = merged if self.accelerator.is_main_process else {}
+            return merged
+        return self.progress.totals
 
     def _log_training(self, bar: Any, norm: float) -> None:
-        totals = self._gather_totals()
-        count = totals.pop("micro_batches", 0.0)
-        means = {name: value / count for name, value in totals.items()} if count else {}
+        means = {name: total / count for name, (total, count) in self._gather_totals().items()}
         self.progress.totals = {}
-        bar.set_postfix(loss=f"{means.get('loss', math.nan):.3f}", lr=f"{self.rate:.1e}")
+        bar.set_postfix(loss=f"{means['loss']:.3f}", lr=f"{self.rate:.1e}")
         extra = {"lr": self.rate, "grad_norm": norm, "epoch": self.progress.position.epoch}
         self._write_line("train", {**means, **extra, **({"skipped": self.progress.skipped} if self.progress.skipped else {})})
 

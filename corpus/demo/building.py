@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from corpus.demo import speech
 from corpus.demo.speech import Spoken, Utterance
+from corpus.files import make_folder
 
 # Raise when the same utterances come out differently: the synthesis, or the files written beside the audio.
 _RECIPE = 2
@@ -36,20 +34,7 @@ def build(
     Raises: DataError: when eSpeak NG is not installed.
     """
     folder = cache / "demo" / f"{name}-{recipe_hash(lists)}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            for leftover in folder.parent.glob(f".{folder.name}.making-*"):  # of processes that were killed
-                shutil.rmtree(leftover, ignore_errors=True)
-            making = folder.with_name(f".{folder.name}.making-{os.getpid()}")
-            try:
-                finish(making, _speak(name, lists, making))
-            except BaseException:
-                shutil.rmtree(making, ignore_errors=True)
-                raise
-            _rename(making, folder)
+    make_folder(folder, lambda making: finish(making, _speak(name, lists, making)))
     return folder
 
 
@@ -77,25 +62,3 @@ def _speak(name: str, lists: Sequence[Sequence[Utterance]], folder: Path) -> lis
         f"made in {time.monotonic() - started:.0f} s\n"
     )
     return spoken
-
-
-def _rename(making: Path, folder: Path) -> None:
-    try:
-        making.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(making)  # another machine on the same disk was first; the bytes are the same
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock of this file; the system gives it back when its process dies."""
-    try:
-        import fcntl
-    except ImportError:  # where there is none, two may make the same; the first rename wins
-        yield
-        return
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
