@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from corpus import librispeech, locate
@@ -36,6 +36,8 @@ class Alteration(TaskConfig):
         mask_frequency: widest band set to zero, as a share of the bins.
         noise_proportion: probability that a batch gets additive Gaussian noise of standard deviation 0.2.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     mask_proportion: float = Field(0.15, ge=0, le=1)
     mask_consecutive_min: int = Field(7, ge=1)
@@ -218,6 +220,8 @@ def _spans(length: int, config: Alteration) -> tuple[Tensor, int]:
     """Starts of the masked spans of an utterance, and their width in frames."""
     width = int(torch.randint(config.mask_consecutive_min, config.mask_consecutive_max + 1, ()))
     count, last = round(config.mask_proportion * length / width), max(length - width - 1, 0)
+    if length <= width:  # no room for a span that leaves the last frame
+        count = 0
     if config.mask_allow_overlap:
         return torch.randperm(last + 1)[:count], width
     first = int(torch.randint(0, min(width, last) + 1, ()))
