@@ -60,10 +60,11 @@ def forget_accelerator() -> None:
     """Drop Accelerate's process-wide state, and handlers that write to streams or folders of an earlier test."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    log = logging.getLogger("weir")
-    for handler in log.handlers:
-        handler.close()
-    log.handlers[:] = []
+    for room in ("weir", "corpus", "upstream", "downstream", "pretrain"):
+        log = logging.getLogger(room)
+        for handler in log.handlers:
+            handler.close()
+        log.handlers[:], log.propagate = [], True
 
 
 def sound(text: str, seed: int) -> np.ndarray:
@@ -81,10 +82,10 @@ def sentence(draws: np.random.Generator) -> str:
     return " ".join("".join(draws.choice(list(LETTERS), 3)) for _ in range(int(draws.integers(2, 4))))
 
 
-def speech(root: Path) -> Path:
-    """A folder with `LibriSpeech/` in its own layout."""
-    draws = np.random.default_rng(7)
-    for split, (speaker, count) in SPLITS.items():
+def speech(root: Path, splits: dict[str, tuple[str, int]] = SPLITS) -> Path:
+    """A folder with `LibriSpeech/` in its own layout; one speaker says the same in every split."""
+    for split, (speaker, count) in splits.items():
+        draws = np.random.default_rng(int(speaker))
         chapter = root / "LibriSpeech" / split / speaker / "1"
         chapter.mkdir(parents=True)
         lines = []
@@ -122,9 +123,10 @@ def downstream(*words: object) -> int:
         return int(stop.code or 0)
 
 
-def train_words(folder: Path, data: Path, encoder: Path, **changed: object) -> list[object]:
-    """A training command of a few updates."""
-    words = ["-m", "train", "-u", "tera", "-k", encoder, "-d", "asr", "--data", data, "--preset", "mini", "--device", "cpu"]
+def train_words(folder: Path, data: Path, encoder: Path | None, **changed: object) -> list[object]:
+    """A training command of a few updates; without an encoder, on filterbanks."""
+    upstream = ["-u", "tera", "-k", encoder] if encoder else ["-u", "fbank"]
+    words = ["-m", "train", *upstream, "-d", "asr", "--data", data, "--preset", "mini", "--device", "cpu"]
     return [*words, "-p", folder, "-o", overrides(**changed)]
 
 
