@@ -14,9 +14,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> int:
-    from engine.parser import build_parser
+    from engine.parser import downstream_parser
 
-    args = build_parser().parse_args(argv)
+    args = downstream_parser().parse_args(argv)
 
     import downstream
     from engine import commands

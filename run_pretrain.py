@@ -14,17 +14,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> int:
+    from engine.parser import pretrain_parser
+
+    args = pretrain_parser().parse_args(argv)
+
     import pretrain
-    from engine import pretraining
     from engine.errors import ConfigError
 
-    args = pretraining.build_parser().parse_args(argv)
     if args.list:
         print("\n".join(pretrain.registry.names()))
         return 0
     if not args.upstream:
         raise ConfigError("-u says what to pre-train; see --list")
-    return pretraining.pretrain(pretrain.registry.load(args.upstream), args)
+    objective = pretrain.registry.resolve(args.upstream)
+
+    from engine.pretraining import pretrain as run
+
+    return run(pretrain.registry.load(objective), args)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
 import configs
 from engine import yaml12
-from engine.errors import ConfigError, nearest
+from engine.errors import ConfigError
 from engine.task import Block, CorpusBlock, Objective, Protocol, Task
+from upstream.settings import explain
 
 CONFIGS = Path(configs.__path__[0])
 """Where the shipped configurations stand, wherever the package is installed."""
@@ -217,32 +218,7 @@ def validate(schema: type[C], values: dict[str, Any], where: str) -> C:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(schema, problem) for problem in error.errors()]
-        raise ConfigError(f"{where} (with -o): " + "; ".join(problems)) from None
-
-
-def _problem(schema: type[BaseModel], problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        known = _keys(schema, location[:-1])
-        return f"unknown key config.{key}{nearest(location[-1], known)} (valid here: {', '.join(known)})"
-    if problem["type"] == "missing":
-        return f"config.{key} is not given"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"config.{key}={problem['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _keys(schema: type[BaseModel], location: list[str]) -> list[str]:
-    """The valid keys of the block at `location`."""
-    for part in location:
-        field = schema.model_fields.get(part)
-        annotations = (field.annotation, *get_args(field.annotation)) if field else ()
-        candidates = [kind for kind in annotations if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not candidates:
-            return []
-        schema = candidates[0]
-    return list(schema.model_fields)
+        raise ConfigError(f"{where} (with -o): {explain(schema, error, prefix='config.')}") from None
 
 
 def _unaliased(values: dict[str, Any]) -> dict[str, Any]:

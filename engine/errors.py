@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from corpus.errors import DataError
 from engine.task import TaskError
 from upstream.errors import UpstreamError
+from upstream.registry import nearest
 
 
 class ConfigError(ValueError):
@@ -20,7 +19,7 @@ class CheckpointError(ValueError):
 USER_ERRORS = (ConfigError, CheckpointError, DataError, TaskError, UpstreamError)
 
 
-def nearest(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str]) -> str:
     """ "; did you mean 'X'?" where a known word is close, else nothing."""
-    close = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    guess = nearest(word, known)
+    return f"; did you mean {guess!r}?" if guess else ""

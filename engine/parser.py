@@ -1,4 +1,4 @@
-"""The flags of `run_downstream.py`: s3prl's letters keep their meaning. Nothing but argparse is needed to understand them."""
+"""The flags of both commands: s3prl's letters keep their meaning. Nothing but argparse is needed to understand them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ EXAMPLES = """examples:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Every default is None: whether a flag was typed matters where a checkpoint has its own value."""
+def downstream_parser() -> argparse.ArgumentParser:
+    """The flags of `run_downstream.py`. Every default is None: whether a flag was typed matters where a checkpoint has its own value."""
     parser = argparse.ArgumentParser(
         prog="run_downstream.py",
         usage="run_downstream.py -m {train,evaluate,inference} [-u UPSTREAM] [-d TASK] [options]",
@@ -97,3 +97,32 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, metavar="N", help="default: 1337")
     add("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     add("--precision", choices=("fp32", "bf16", "fp16"), help="default: fp32")
+
+
+def pretrain_parser() -> argparse.ArgumentParser:
+    """The flags of `run_pretrain.py`."""
+    parser = argparse.ArgumentParser(
+        prog="run_pretrain.py",
+        description="Pre-train an upstream. Without --data, on the built-in demo corpus.",
+        epilog="""examples:
+  python run_pretrain.py -u tera -n my-tera                          on the built-in corpus
+  python run_pretrain.py -u tera --data DIR -n my-tera -o config.runner.total_steps=2000
+  python run_pretrain.py -u tera -n my-tera -a                       go on after an interruption
+  python run_downstream.py -m train -u tera -k result/pretrain/my-tera -d asr""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("-u", "--upstream", metavar="NAME", help="what to pre-train (see --list)")
+    add("-c", "--config", type=Path, metavar="FILE", help="recipe (default: configs/pretrain/NAME-mini.yaml)")
+    add("-n", "--expname", metavar="NAME", help="the run's folder is result/pretrain/NAME; default: the recipe's name")
+    add("-p", "--expdir", type=Path, metavar="DIR", help="the run's folder itself")
+    add("-o", "--override", metavar="K=V", help="override configuration values: config.optimizer.lr=1.0e-4, several separated by ',,'")
+    add("-a", "--auto_resume", "--auto-resume", action="store_true", help="go on with the run in the folder, or start it")
+    add("--overwrite", action="store_true", help="replace the run in the folder")
+    add("--data", type=Path, metavar="DIR", help="folder that holds LibriSpeech/ (or WEIR_DATA)")
+    add("--demo", action="store_true", help="the built-in corpus, whatever WEIR_DATA says")
+    add("--seed", type=int, default=1337, help="default: %(default)s")
+    add("--device", help="cpu, cuda or cuda:N; default: a GPU where there is one")
+    add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: %(default)s")
+    add("--list", action="store_true", help="list the objectives and their recipes")
+    return parser

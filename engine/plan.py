@@ -12,7 +12,7 @@ from engine import experiment
 from engine.arguments import Arguments, from_checkpoint, typed
 from engine.config import CONFIGS, DownstreamConfig, downstream_schema, override, resolve, validate
 from engine.data import named_folder
-from engine.errors import ConfigError, nearest
+from engine.errors import ConfigError, did_you_mean
 from engine.task import Task
 from upstream.registry import Registry
 
@@ -137,7 +137,7 @@ def _checked(task: type[Task], config: DownstreamConfig, arguments: Arguments) -
         raise ConfigError("--store frames keeps what a frozen upstream gives, and -f trains it: give one of them")
     for split, manifest in manifests.items():
         if split not in task.splits:
-            raise ConfigError(f"config.corpus.manifests.{split}: {task.name} has no such split{nearest(split, list(task.splits))}")
+            raise ConfigError(f"config.corpus.manifests.{split}: {task.name} has no such split{did_you_mean(split, list(task.splits))}")
         if not manifest.is_file():
             raise ConfigError(f"config.corpus.manifests.{split}: no file {manifest}")
     whole = {split: manifest.resolve() for split, manifest in manifests.items()}

@@ -17,7 +17,7 @@ from corpus.fingerprint import file_states, fingerprint
 from engine import checkpoint, experiment, sources, store
 from engine.data import demo_folder
 from engine.device import accelerator as build_accelerator
-from engine.errors import CheckpointError, ConfigError, nearest
+from engine.errors import CheckpointError, ConfigError, did_you_mean
 from engine.evaluation import MAX_CUTS, Evaluator
 from engine.plan import Plan
 from engine.probe import Probe
@@ -159,7 +159,7 @@ def check_split(task: type[Task], split: str) -> None:
     """Raises DataError for a split that the task does not have, naming the nearest."""
     known = list(task.splits)
     if split not in known:
-        raise DataError(f"{task.name} has no split {split!r}{nearest(split, known)} (splits: {', '.join(known)})")
+        raise DataError(f"{task.name} has no split {split!r}{did_you_mean(split, known)} (splits: {', '.join(known)})")
 
 
 def trained_parameters(session: Session) -> int:

@@ -110,11 +110,16 @@ class Registry:
         return getattr(found, attribute) if attribute else found
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that looks most like `word`, or None when nothing does."""
+    import difflib  # only where something was not found
+
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
 def unknown(kind: str, name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
     """The message for a name that does not exist; `others` may be meant too, but are not listed."""
-    import difflib
-
     names = list(known)
-    nearest = difflib.get_close_matches(name, [*names, *others], n=1, cutoff=0.5)
-    guess = f": did you mean '{nearest[0]}'?" if nearest else ";"
-    return f"unknown {kind} '{name}'{guess} known: {', '.join(names) or 'none'}"
+    guess = nearest(name, [*names, *others])
+    return f"unknown {kind} '{name}'{f': did you mean {guess!r}?' if guess else ';'} known: {', '.join(names) or 'none'}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from upstream.errors import UpstreamError
+from upstream.registry import nearest
 
 Model = TypeVar("Model", bound="Settings")
 
@@ -17,12 +17,6 @@ class Settings(BaseModel):
     """Base of an encoder's configuration: immutable, and no key is ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like `word`, or None when nothing does."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return matches[0] if matches else None
 
 
 def parse(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
@@ -39,16 +33,22 @@ def parse(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        problems = "; ".join(_problem(model, item) for item in error.errors())
+        problems = explain(model, error)
         raise UpstreamError(f"{where}: {problems}") from None
 
 
-def _problem(model: type[BaseModel], item: Mapping[str, Any]) -> str:
+def explain(model: type[BaseModel], error: ValidationError, prefix: str = "") -> str:
+    """Every problem of a failed validation in one line; `prefix` stands before each key."""
+    return "; ".join(_problem(model, item, prefix) for item in error.errors())
+
+
+def _problem(model: type[BaseModel], item: Mapping[str, Any], prefix: str) -> str:
     path = [str(part) for part in item["loc"]]
-    key = ".".join(path)
+    key = prefix + ".".join(path)
     if item["type"] == "extra_forbidden":
-        guess = nearest(path[-1], _keys_beside(model, path))
-        return f"unknown key '{key}'" + (f": did you mean '{guess}'?" if guess else "")
+        known = _keys_beside(model, path)
+        guess = nearest(path[-1], known)
+        return f"unknown key '{key}'" + (f": did you mean '{guess}'?" if guess else f" (known here: {', '.join(known)})")
     if item["type"] == "missing":
         return f"key '{key}' is missing"
     return f"'{key}' = {str(item['input'])[:80]!r}: {item['msg'].removeprefix('Value error, ')}"
