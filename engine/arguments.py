@@ -18,7 +18,7 @@ from engine.errors import CheckpointError, ConfigError
 class Arguments:
     """What an experiment keeps of its command line, under s3prl's names. Plain values only."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     downstream: str
     upstream: str

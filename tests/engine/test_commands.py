@@ -86,7 +86,8 @@ def test_evaluation_after_training_gives_what_training_logged(trained: Trained, 
     entry = json.loads(outcome.out)["splits"]["dev-clean"]
     line = logged[entry["step"]]
     for metric in ("wer", "cer"):
-        assert entry["metrics"][metric]["value"] == line[metric] == results(trained.folder)["splits"]["dev-clean"]["metrics"][metric]["value"]
+        recorded = results(trained.folder)["splits"]["dev-clean"]["metrics"][metric]["value"]
+        assert entry["metrics"][metric]["value"] == line[metric] == recorded
     assert line["wer"] == min(row["wer"] for row in logged.values())
 
 

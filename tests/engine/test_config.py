@@ -63,15 +63,20 @@ def test_superbs_recipe_of_asr_has_the_published_numbers() -> None:
 
 def test_unknown_key_is_refused_with_the_nearest_and_all_valid_ones() -> None:
     message = refused("config.optimizer.lrr=1")
-    assert "unknown key config.optimizer.lrr; did you mean 'lr'?" in message
-    assert "momentum" in message and "total_steps" not in message
+    assert "unknown key 'config.optimizer.lrr': did you mean 'lr'?" in message
+    assert "momentum" in refused("config.optimizer.zzzzzz=1")
     assert "did you mean 'optimizer'?" in refused("config.optimiser.lr=1")
     assert "did you mean 'batch_size'?" in refused("config.corpus.batching.batchsize=1")
 
 
 def test_all_problems_are_reported_at_once() -> None:
     message = refused("config.optimizer.lr=fast,,config.runner.total_step=3,,config.head.hidden=-1,,config.protocol=exact")
-    for part in ("config.optimizer.lr='fast'", "config.runner.total_step;", "config.head.hidden=-1", "config.protocol='exact'"):
+    for part in (
+        "'config.optimizer.lr' = 'fast'",
+        "'config.runner.total_step':",
+        "'config.head.hidden' = '-1'",
+        "'config.protocol' = 'exact'",
+    ):
         assert part in message
 
 

@@ -46,7 +46,8 @@ def test_run_ends_with_an_upstream_that_the_downstream_command_takes(
     config = json.loads((tmp_path / "pre" / "config.json").read_text())
     assert config["family"] == "tera" and config["notes"]["steps"] == 4 and config["notes"]["demo"] is False
     assert [line["step"] for line in make.lines(tmp_path / "pre", "train")] == [2, 4]
-    assert {"config.yaml", "log.txt", "states-2.ckpt", "states-4.ckpt", "model.safetensors"} <= {p.name for p in (tmp_path / "pre").iterdir()}
+    left = {path.name for path in (tmp_path / "pre").iterdir()}
+    assert {"config.yaml", "log.txt", "states-2.ckpt", "states-4.ckpt", "model.safetensors"} <= left
     outcome = weir(*make.train_words(tmp_path / "run", data, tmp_path / "pre", runner__total_steps=1))
     assert outcome.status == 0, outcome.err
 
