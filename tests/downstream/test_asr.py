@@ -64,15 +64,15 @@ def test_four_utterances_can_be_learned_by_heart(weir: Callable[..., Outcome], e
     """Loss towards 0 and WER 0: every part from audio to text must work together."""
     data = make.speech(tmp_path / "data", {"train-clean-100": ("11", 4), "dev-clean": ("11", 4)})
     options = {
-        "runner__total_steps": 280,
+        "runner__total_steps": 240,
         "runner__log_step": 20,
-        "runner__eval_step": 140,
-        "runner__save_step": 280,
+        "runner__eval_step": 120,
+        "runner__save_step": 240,
         "corpus__batching__batch_size": 4,
         "head__projection": 48,
         "head__hidden": 48,
         "head__dropout": 0,
-        "head__total_rate": 320,
+        "head__total_rate": 640,
         "optimizer__lr": "1e-2",
         "specaug": "null",
     }

@@ -81,7 +81,7 @@ def test_full_disk_is_one_error_and_leaves_no_folder(tmp_path: Path, monkeypatch
 
         def opened(path: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
             file = real(path, mode, *arguments, **options)
-            if "w" in mode:
+            if mode == "wb":
                 return _Full(file)
             return file
 

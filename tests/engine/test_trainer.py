@@ -18,6 +18,8 @@ from engine.errors import CheckpointError
 from tests.conftest import ROOT
 from tests.engine import make
 
+pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # where a test takes the optimizer's place
+
 
 def weights(folder: Path, step: int) -> dict[str, Any]:
     return checkpoint.load(folder / f"states-{step}.ckpt")
