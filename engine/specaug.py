@@ -78,7 +78,7 @@ def _rescaled(features: Tensor, lengths: Tensor, centre: Tensor, target: Tensor)
     for tap in range(-1, 3):
         source = torch.minimum(torch.maximum(below + tap, first), last).clamp(min=0)
         weight = _cubic((offset - tap).abs())
-        warped = warped + weight.reshape(-1, 1) * rows[(source + start).reshape(-1)]
+        warped = warped + weight.reshape(-1, 1) * rows.index_select(0, (source + start).reshape(-1))
     return warped.view(batch, frames, dim)
 
 
