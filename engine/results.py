@@ -64,7 +64,10 @@ def read(folder: Path) -> dict[str, Any]:
     """The record in a folder; empty where there is none. Raises CheckpointError where it is broken."""
     path = folder / "results.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError(f"a {type(record).__name__}, not an object")
+        return record
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
