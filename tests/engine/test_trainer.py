@@ -112,6 +112,18 @@ def test_logged_loss_is_the_mean_over_all_micro_batches_since_the_last_line(tmp_
     assert first["number"] == pytest.approx(sum(learner.seen[:14]) / 14)
 
 
+def test_measure_that_some_micro_batches_lack_is_the_mean_over_those_that_have_it(tmp_path: Path) -> None:
+    class Sometimes(make.ToyLearner):
+        def compute(self, module: Any, loaded: int) -> Any:
+            loss, measures = super().compute(module, loaded)
+            return loss, measures if loaded % 2 else {}
+
+    learner = Sometimes()
+    make.trainer(tmp_path, learner, total_steps=5, log_step=5).run()
+    assert make.lines(tmp_path, "train")[0]["number"] == pytest.approx((1 + 3) / 2)
+    assert sorted(learner.seen) == [0, 1, 2, 3, 4]
+
+
 def test_logged_rate_is_the_one_the_update_used(tmp_path: Path) -> None:
     make.trainer(tmp_path, make.ToyLearner(), log_step=1).run()
     rates = [line["lr"] for line in make.lines(tmp_path, "train")]
