@@ -24,6 +24,7 @@ class Plan:
     Attributes:
         checkpoint: what it goes on from, or evaluates; None for a fresh run.
         state: its content.
+        overrides: what `-o` said.
     """
 
     task: type[Task]
@@ -32,6 +33,7 @@ class Plan:
     folder: Path
     checkpoint: Path | None = None
     state: dict[str, Any] | None = None
+    overrides: str | None = None
 
     @property
     def mark(self) -> str:
@@ -97,9 +99,25 @@ def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) 
     task = tasks.load(arguments.downstream)
     if args.expname and args.expname != path.parent.name:
         raise ConfigError(f"-n {args.expname}: {path} belongs to {path.parent.name}; give -p DIR for results elsewhere")
+    if args.config:
+        _same_configuration(Path(args.config), task, state["Config"], path)
     values = override(state["Config"], args.override)
     config = _checked(task, validate(downstream_schema(task), _stored(values, args), str(path)), arguments)
-    return Plan(task, arguments, config, Path(args.expdir) if args.expdir else path.parent, path, state)
+    return Plan(task, arguments, config, Path(args.expdir) if args.expdir else path.parent, path, state, args.override)
+
+
+def _same_configuration(given: Path, task: type[Task], saved: dict[str, Any], path: Path) -> None:
+    """Refuse a configuration file beside a checkpoint that says otherwise; where the data lies is the flags' matter."""
+    found = resolve(downstream_schema(task), given, None).model_dump(mode="json")
+    places = ("root", "demo", "manifests")
+    for block, values in found.items():
+        there = saved.get(block)
+        if block == "corpus" and isinstance(there, dict):
+            values, there = ({key: value for key, value in each.items() if key not in places} for each in (values, there))
+        if block not in ("runner", "store") and values != there:
+            raise ConfigError(
+                f"-c {given}: {block} is {values}, but {path} was trained with {there}; leave -c out, or give -n for a new run"
+            )
 
 
 def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], folder: Path) -> Plan:
@@ -118,7 +136,7 @@ def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], fo
     if given.get("upstream_ckpt"):
         upstream.find_checkpoint(given["upstream_ckpt"])
     arguments = Arguments(**{**given, "preset": preset, "demo": demo, "data": str(data) if data else None})
-    return Plan(task, arguments, _checked(task, config, arguments), folder)
+    return Plan(task, arguments, _checked(task, config, arguments), folder, overrides=args.override)
 
 
 def _configuration(args: argparse.Namespace, task: type[Task], preset: str) -> DownstreamConfig:

@@ -21,7 +21,7 @@ from engine.task import Block, Card, CorpusBlock, Objective
 from upstream.logmel import LogMelConfig
 from upstream.settings import Settings
 from upstream.tera import SpecHead, TaskConfig, Tera, TeraConfig, TransformerConfig, front_end
-from upstream.transformer import TransformerLayer
+from upstream.transformer import TransformerLayer, valid_frames
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -140,6 +140,8 @@ class Reconstruction(nn.Module):
             altered, in_time, in_band = alter(features, frames, self.config.task)
         errors = (self.head(self.tera.encoder(altered, frames)[-1]).float() - target).abs()
         masked = in_time | in_band
+        if not (self.config.task.mask_proportion or self.config.task.mask_frequency):  # magnitude alone: every frame is to be restored
+            masked = valid_frames(frames, errors.shape[1])[..., None].expand_as(errors)
         if not masked.any():  # every utterance is too short to be masked: nothing to learn from this batch
             return 0.0 * errors.sum(), {}
         measures = {"time": _mean(errors, in_time & ~in_band), "band": _mean(errors, in_band & ~in_time)}
