@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -16,7 +18,7 @@ def prefetch(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iter
     if depth == 0:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    with ThreadPoolExecutor(max_workers=1, initializer=_stay_alone) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
@@ -28,3 +30,9 @@ def prefetch(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iter
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _stay_alone() -> None:
+    """Keep this thread from a team of OpenMP threads of its own: with more of them than cores, the training thread's team would
+    sleep at every barrier in place of spinning, and an LSTM step would take half as long again."""
+    threadpool_limits(limits=1, user_api="openmp")
