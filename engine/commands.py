@@ -200,7 +200,6 @@ def _entry(session: Session, outcome: Evaluation, path: Path, state: dict[str, A
         "utterances": len(outcome.predictions),
         "checkpoint": path.name,
         "step": state["Step"],
-        "overrides": session.plan.overrides,
         "selection": "dev" if path.name == session.task.best_checkpoint else "last",
         "demo": session.plan.arguments.demo,
         "date": results.today(),

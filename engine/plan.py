@@ -24,7 +24,6 @@ class Plan:
     Attributes:
         checkpoint: what it goes on from, or evaluates; None for a fresh run.
         state: its content.
-        overrides: what `-o` said.
     """
 
     task: type[Task]
@@ -33,7 +32,6 @@ class Plan:
     folder: Path
     checkpoint: Path | None = None
     state: dict[str, Any] | None = None
-    overrides: str | None = None
 
     @property
     def mark(self) -> str:
@@ -103,7 +101,7 @@ def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) 
         _same_configuration(Path(args.config), task, state["Config"], path)
     values = override(state["Config"], args.override)
     config = _checked(task, validate(downstream_schema(task), _stored(values, args), str(path)), arguments)
-    return Plan(task, arguments, config, Path(args.expdir) if args.expdir else path.parent, path, state, args.override)
+    return Plan(task, arguments, config, Path(args.expdir) if args.expdir else path.parent, path, state)
 
 
 def _same_configuration(given: Path, task: type[Task], saved: dict[str, Any], path: Path) -> None:
@@ -136,7 +134,7 @@ def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], fo
     if given.get("upstream_ckpt"):
         upstream.find_checkpoint(given["upstream_ckpt"])
     arguments = Arguments(**{**given, "preset": preset, "demo": demo, "data": str(data) if data else None})
-    return Plan(task, arguments, _checked(task, config, arguments), folder, overrides=args.override)
+    return Plan(task, arguments, _checked(task, config, arguments), folder)
 
 
 def _configuration(args: argparse.Namespace, task: type[Task], preset: str) -> DownstreamConfig:
