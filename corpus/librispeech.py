@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train-clean-100", "train-clean-360", "train-other-500", "dev-clean", "dev-other", "test-clean", "test-other")
+TRAINING_SPLITS = ("train-clean-100", "train-clean-360", "train-other-500")
+SPLITS = (*TRAINING_SPLITS, "dev-clean", "dev-other", "test-clean", "test-other")
 URL = "https://www.openslr.org/12"
 FORMAT = 1
 """Of the cached manifests; a new number reads everything again."""

@@ -79,9 +79,9 @@ class TeraModel(Block):
 
 
 class TeraCorpus(CorpusBlock):
-    """LibriSpeech splits without their transcripts, and how they are batched."""
+    """LibriSpeech splits without their transcripts; by default every training split that the folder holds."""
 
-    splits: list[str] = ["train-clean-100", "train-clean-360", "train-other-500"]
+    splits: list[str] | None = None
     batching: Batching = Batching(batch_size=32)
 
 
@@ -103,7 +103,9 @@ class TeraObjective(Objective):
     )
 
     def cuts(self) -> CutSet:
-        return librispeech.read_all(locate.locate("LibriSpeech", self.corpus.folder), self.corpus.splits)
+        root = locate.locate("LibriSpeech", self.corpus.folder)
+        here = [split for split in librispeech.TRAINING_SPLITS if (root / split).is_dir()]
+        return librispeech.read_all(root, self.corpus.splits or here or librispeech.TRAINING_SPLITS[:1])
 
     def build(self) -> nn.Module:
         return Reconstruction(self.model)
