@@ -16,7 +16,7 @@ import torch
 from corpus.files import write_atomically
 from engine.errors import CheckpointError
 
-BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, OSError, LookupError, TypeError, ValueError, AttributeError)
+BROKEN = (RuntimeError, EOFError, BadZipFile, OSError, LookupError, TypeError, ValueError, AttributeError)
 """What reading a file that is no checkpoint may raise, by what it is instead."""
 
 
@@ -31,6 +31,9 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own message advises to execute what is in the file
+        reason = "it holds something else than tensors and plain values, or is cut short"
+        raise CheckpointError(f"{path} is no usable checkpoint: {reason}; give a states-*.ckpt or *-best.ckpt that a run wrote") from None
     except BROKEN as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise CheckpointError(f"{path} is no usable checkpoint ({reason}); give a states-*.ckpt or *-best.ckpt that a run wrote") from None
