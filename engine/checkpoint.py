@@ -7,6 +7,7 @@ needs beside them (place in the data, best value so far, loss since the last log
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -30,7 +31,9 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # said of files that are refused anyway
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # torch's own message advises to execute what is in the file
         reason = "it holds something else than tensors and plain values, or is cut short"
         raise CheckpointError(f"{path} is no usable checkpoint: {reason}; give a states-*.ckpt or *-best.ckpt that a run wrote") from None
