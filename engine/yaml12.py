@@ -25,7 +25,13 @@ _Core.add_implicit_resolver(
     re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
     list("-+.0123456789"),
 )
-_Core.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def _integer(loader: _Core, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))
+
+
+_Core.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def _unique_mapping(loader: _Core, node: yaml.MappingNode) -> dict[Any, Any]:
