@@ -136,12 +136,14 @@ class Session:
         if self.frozen is None:
             return self.live()
         size = sources.estimate_bytes(self.encoder, sum(cut.duration for cut in cuts))
-        chosen, why = sources.should_store(self.config.store, size)
+        folder = store.location(self.upstream_fingerprint, f"{fingerprint(cuts)}/{file_states(cuts)}", self._compute_key())
+        there = self.config.store.mode != "off" and (folder / "index.json").exists()
+        # What is stored already is used however full the disk is now, so that a resumed run reads what it read before.
+        chosen, why = (True, f"{size / 2**30:.2f} GB of frames") if there else sources.should_store(self.config.store, size)
         if not chosen:
             log.info("%s: encoded at every step (%s)", split, why)
             return self.live()
-        folder = store.location(self.upstream_fingerprint, f"{fingerprint(cuts)}/{file_states(cuts)}", self._compute_key())
-        found = "read from the store" if (folder / "index.json").exists() else "encoded once and stored"
+        found = "read from the store" if there else "encoded once and stored"
         log.info("%s: %s (%s)", split, found, why)
         with self.accelerator.main_process_first():
             if (folder / "index.json").exists():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-LIBRISPEECH_SPLITS = ("train-clean-100", "dev-clean", "dev-other", "test-clean", "test-other")
-
 
 def librispeech() -> Path:
     """The folder that holds miniature `LibriSpeech/` and its lexicon, made in the cache the first time (under a minute).
