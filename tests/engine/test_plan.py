@@ -51,7 +51,7 @@ def assert_refused(outcome: Outcome, *named: str) -> None:
         ({"--precision": "fp16"}, ("fp16",)),
         ({"-g": "nowhere.yaml"}, ("nowhere.yaml",)),
         ({"--store-limit": "much"}, ("much",)),
-        ({"--store": "frames", "--store-limit": "1K"}, ("--store frames",)),
+        ({"-u": "fbank", "-k": None, "--store": "frames", "--store-limit": "1K"}, ("--store frames",)),  # stored by no other test
         ({"-u": None}, ("-u",)),
         ({"-d": None}, ("-d",)),
     ],
