@@ -11,9 +11,11 @@ import hashlib
 import logging
 import random
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,34 +37,40 @@ class Batching(BaseModel):
     """How training batches are made.
 
     Attributes:
-        method: `buckets` draws each batch at random from cuts of similar length; `fixed` is SUPERB's ASR rule, where the cuts
-            of a batch stay together for the whole training and only the order of batches changes.
-        batch_size: cuts a batch, at most (`fixed`: exactly, the last one excepted).
+        method: `buckets` draws each batch at random from cuts of similar length; `random` from all cuts; `fixed` is SUPERB's ASR
+            rule, where the cuts of a batch stay together for the whole training and only the order of batches changes; `balanced`
+            is SUPERB's KS rule, an epoch of as many draws as there are cuts, with replacement, each class as likely as another;
+            `windows` is SUPERB's PR and SF rule, a window for each cut over all cuts sorted by target length.
+        batch_size: cuts a batch, at most (`fixed`, `balanced` and `windows`: exactly, the last one of `fixed` excepted).
         max_seconds: padded seconds a batch (cuts times the longest), at most; a single longer cut is a batch of its own.
         num_buckets: ranges of length for `buckets`, at most; a small corpus gets fewer.
         halved: `fixed` only: each full batch becomes two halves, as SUPERB's published recipe does in effect (32 becomes 16).
+        halved_above_seconds: `windows` only: where the first cut is longer, the first half of the window is the batch.
         min_utterance_seconds: shorter cuts are left out of training.
         max_utterance_seconds: longer cuts are left out of training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal["buckets", "fixed"] = "buckets"
+    method: Literal["buckets", "random", "fixed", "balanced", "windows"] = "buckets"
     batch_size: int | None = Field(None, ge=1)
     max_seconds: float | None = Field(None, gt=0)
     num_buckets: int = Field(30, ge=1)
     halved: bool = False
+    halved_above_seconds: float | None = Field(None, gt=0)
     min_utterance_seconds: float = Field(0.0, ge=0)
     max_utterance_seconds: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _complete(self) -> Batching:
-        if self.method == "fixed" and (self.batch_size is None or self.max_seconds is not None):
-            raise ValueError("method: fixed needs batch_size, and takes no max_seconds")
+        if self.method != "buckets" and (self.batch_size is None or self.max_seconds is not None):
+            raise ValueError(f"method: {self.method} needs batch_size, and takes no max_seconds")
         if self.method == "buckets" and self.batch_size is None and self.max_seconds is None:
             raise ValueError("method: buckets needs batch_size, max_seconds or both")
-        if self.method == "buckets" and self.halved:
+        if self.method != "fixed" and self.halved:
             raise ValueError("halved belongs to method: fixed")
+        if self.method != "windows" and self.halved_above_seconds is not None:
+            raise ValueError("halved_above_seconds belongs to method: windows")
         return self
 
 
@@ -74,7 +82,13 @@ class Position:
     index: int = 0
 
 
-def stream(cuts: Iterable[Cut], config: Batching, seed: int, start: Position) -> Iterator[tuple[Position, list[Cut]]]:
+Label = Callable[["Cut"], Any]
+"""What a task's loss needs of a cut: `balanced` takes it for the class, `windows` its length."""
+
+
+def stream(
+    cuts: Iterable[Cut], config: Batching, seed: int, start: Position, label: Label | None = None
+) -> Iterator[tuple[Position, list[Cut]]]:
     """Batches epoch after epoch without end, from `start` on, each with the position after it.
 
     Keep that position and hand it back as `start`: what comes is what would have come. Finding the place draws one epoch's
@@ -83,22 +97,22 @@ def stream(cuts: Iterable[Cut], config: Batching, seed: int, start: Position) ->
     Raises:
         DataError: no cut is left to train on.
     """
-    usable = _usable(cuts, config)
+    draw = _drawing(_usable(cuts, config), config, label)
     epoch, index = start.epoch, start.index
     while True:
-        batches = _epoch(usable, config, seed, epoch)
+        batches = _epoch(draw, seed, epoch)
         for number in range(index, len(batches)):
             yield Position(epoch, number + 1) if number + 1 < len(batches) else Position(epoch + 1), batches[number]
         epoch, index = epoch + 1, 0
 
 
-def training_batches(cuts: Iterable[Cut], config: Batching, seed: int, epoch: int) -> Iterator[list[Cut]]:
+def training_batches(cuts: Iterable[Cut], config: Batching, seed: int, epoch: int, label: Label | None = None) -> Iterator[list[Cut]]:
     """The batches of one epoch: the same for the same cuts (in any order), configuration, seed and epoch.
 
     Raises:
-        DataError: no cut is left to train on, or `fixed` batches leave none.
+        DataError: no cut is left to train on, or so few that they make no batch.
     """
-    yield from _epoch(_usable(cuts, config), config, seed, epoch)
+    yield from _epoch(_drawing(_usable(cuts, config), config, label), seed, epoch)
 
 
 def evaluation_batches(cuts: Iterable[Cut], max_seconds: float, max_cuts: int) -> list[list[Cut]]:
@@ -106,12 +120,70 @@ def evaluation_batches(cuts: Iterable[Cut], max_seconds: float, max_cuts: int) -
     return _packed(_by_length(cuts), max_seconds, max_cuts)
 
 
-def _epoch(cuts: list[Cut], config: Batching, seed: int, epoch: int) -> list[list[Cut]]:
-    batches = _bucketed(cuts, config, seed, epoch) if config.method == "buckets" else _fixed(cuts, config)
-    if not batches:
-        raise DataError(f"no batch of {config.batch_size} can be made of {len(cuts)} utterances; take a smaller batch_size or more data")
+Drawing = Callable[[int, int], list[list["Cut"]]]
+"""From (seed, epoch) to the batches of an epoch."""
+
+
+def _epoch(draw: Drawing, seed: int, epoch: int) -> list[list[Cut]]:
+    batches = draw(seed, epoch)
     _generator(seed, epoch, "order").shuffle(batches)
     return batches
+
+
+def _drawing(cuts: list[Cut], config: Batching, label: Label | None) -> Drawing:
+    """How the batches of an epoch are made of these cuts; what does not change between epochs is done here."""
+    size = config.batch_size or 0
+    if config.method == "buckets":
+        return partial(_bucketed, cuts, config)
+    if config.method == "random":
+        return partial(_random, cuts, size)
+    if config.method == "balanced":
+        draw: Drawing = partial(_balanced, cuts, [str(_labelled(label)(cut)) for cut in cuts], size)
+    elif config.method == "windows":
+        draw = partial(_unchanged, _windows(cuts, config, _labelled(label)))
+    else:
+        draw = partial(_unchanged, _fixed(cuts, config))
+    if not draw(0, 0):
+        raise DataError(f"no batch of {size} can be made of {len(cuts)} utterances; take a smaller batch_size or more data")
+    return draw
+
+
+def _labelled(label: Label | None) -> Label:
+    if label is None:
+        raise DataError("batching by balanced or windows needs labelled utterances; take method: random or buckets")
+    return label
+
+
+def _unchanged(batches: list[list[Cut]], seed: int, epoch: int) -> list[list[Cut]]:
+    """The same batches in every epoch."""
+    return list(batches)
+
+
+def _random(cuts: list[Cut], size: int, seed: int, epoch: int) -> list[list[Cut]]:
+    """Every cut once, in random company."""
+    order = list(cuts)
+    _generator(seed, epoch, "company").shuffle(order)
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _balanced(cuts: list[Cut], classes: list[str], size: int, seed: int, epoch: int) -> list[list[Cut]]:
+    """As many draws with replacement as there are cuts, each class as likely as another; an incomplete batch is left out."""
+    counts = Counter(classes)
+    weights = [1 / counts[name] for name in classes]
+    drawn = _generator(seed, epoch, "balanced").choices(cuts, weights, k=len(cuts))
+    return [drawn[start : start + size] for start in range(0, len(drawn) - size + 1, size)]
+
+
+def _windows(cuts: list[Cut], config: Batching, label: Label) -> list[list[Cut]]:
+    """A window for each cut over all cuts by target length, longest first; the last ones repeat.
+
+    Source: s3prl, ``downstream/ctc/data.py``.
+    """
+    size = min(config.batch_size or 1, len(cuts))
+    ordered = sorted(cuts, key=lambda cut: (-len(label(cut)), cut.id))
+    starts = [min(len(ordered) - size, start) for start in range(len(ordered))]
+    long = config.halved_above_seconds or float("inf")
+    return [ordered[start : start + (max(1, size // 2) if ordered[start].duration > long else size)] for start in starts]
 
 
 def _bucketed(cuts: list[Cut], config: Batching, seed: int, epoch: int) -> list[list[Cut]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from corpus.cache import cache_dir
 from corpus.errors import DataError
 from corpus.files import write_atomically
+from corpus.locate import Source
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 TRAINING_SPLITS = ("train-clean-100", "train-clean-360", "train-other-500")
 SPLITS = (*TRAINING_SPLITS, "dev-clean", "dev-other", "test-clean", "test-other")
 URL = "https://www.openslr.org/12"
+SOURCE = Source("LibriSpeech", SPLITS, URL)
 FORMAT = 1
 """Of the cached manifests; a new number reads everything again."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus import librispeech
 from corpus.errors import DataError
 
 LEXICONS = ("librispeech-lexicon-200k-g2p.txt", "librispeech-lexicon-allothers-g2p.txt", "librispeech-lexicon.txt")
@@ -16,50 +15,45 @@ LEXICON_URL = "https://www.openslr.org/resources/11/librispeech-lexicon.txt"
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that readers know.
+    """A data set as its reader knows it; every reader's module has one or more, in its own file.
 
     Attributes:
-        inside: names of which at least one lies in the data set's folder; they tell it from others.
+        folder: the data set's own name, that of its folder.
+        inside: names of which at least one lies in that folder; they tell it from others.
         url: where to get it.
     """
 
+    folder: str
     inside: tuple[str, ...]
     url: str
 
 
-SOURCES = {"LibriSpeech": Source(librispeech.SPLITS, librispeech.URL)}
-"""Data sets by the name of their folder."""
-
-
-def locate(dataset: str, data: Path | str) -> Path:
-    """The folder of a data set: `data` itself, or the folder of that name in it.
+def locate(source: Source, data: Path | str) -> Path:
+    """The folder of a data set: the folder of that name in `data`, or `data` itself.
 
     Args:
-        dataset: a key of `SOURCES`, such as "LibriSpeech".
         data: what the user gave as ``--data``.
     Raises:
         DataError: there is no such folder, or no such data set in it.
     """
-    data, source = Path(data), SOURCES[dataset]
+    data = Path(data)
     if not data.is_dir():
-        raise DataError(f"no such folder: {data}. Give the one that holds {dataset}/")
-    for folder in (data / dataset, data):
+        raise DataError(f"no such folder: {data}. Give the one that holds {source.folder}/")
+    for folder in (data / source.folder, data):
         if any((folder / name).exists() for name in source.inside):
             return folder
-    expected = f"{data / dataset} with at least one of {', '.join(source.inside)} inside"
-    raise DataError(f"no {dataset} in {data}: expected {expected}. Get it from {source.url}")
+    expected = f"{data / source.folder} with at least one of {', '.join(source.inside)} inside"
+    raise DataError(f"no {source.folder} in {data}: expected {expected}. Get it from {source.url}")
 
 
 def lexicons(data: Path | str) -> list[Path]:
-    """The pronunciation lexicons in `data`, ``data/lexicon/`` or beside `data` where it is the data set itself, in reading order.
+    """The pronunciation lexicons in `data` or ``data/lexicon/``, else beside `data` (it may be the data set itself), in reading order.
 
     Raises:
         DataError: there is none.
     """
     data = Path(data)
-    folders = [data, data / "lexicon"]
-    if data.name in SOURCES:
-        folders += [data.parent, data.parent / "lexicon"]
+    folders = [data, data / "lexicon", data.parent, data.parent / "lexicon"]
     found = [next((folder / name for folder in folders if (folder / name).is_file()), None) for name in LEXICONS]
     if not any(found):
         raise DataError(

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from corpus.batching import Batching
 from corpus.units import CharacterUnits
-from engine.task import Block, Card, CorpusBlock, Metric, Prediction, Protocol, Score, Task
+from engine.task import FRAME_ROUNDING, PADDED_TIME_MASKS, Block, Card, CorpusBlock, HeadTask, Metric, Prediction, Quirk, Score, Setting
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from downstream.ctc import CTCOutput
+
+
+TARGET_TAIL = Quirk("target_tail", superb="targets end in '|' and '</s>'", corrected="targets are the words alone")
 
 
 class ASRCorpus(CorpusBlock):
@@ -40,7 +43,7 @@ class ASRHead(Block):
     sample_style: Literal["concat", "drop"] = "concat"
 
 
-class ASR(Task):
+class ASR(HeadTask):
     """Character CTC on LibriSpeech."""
 
     name = "asr"
@@ -48,6 +51,7 @@ class ASR(Task):
     train_split, dev_split, test_split = "train", "dev-clean", "test-clean"
     best_checkpoint = "dev-clean-best.ckpt"
     demo_corpus = "librispeech"
+    quirks = (FRAME_ROUNDING, TARGET_TAIL, PADDED_TIME_MASKS)
     Corpus, Head = ASRCorpus, ASRHead
     corpus: ASRCorpus
     head: ASRHead
@@ -68,14 +72,10 @@ class ASR(Task):
         head="linear projection, 2 BiLSTM layers of 1024 a direction, dropout 0.2, linear to 32; SpecAugment; CTC",
         selection="lowest greedy WER on dev-clean",
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
-        notes=(
-            "superb: targets end in '|' and '</s>'; batches are fixed buckets of 16 by length; time masks are drawn over the padded length",
-            "corrected: targets are the words alone; time masks stay within each utterance",
-        ),
     )
 
-    def __init__(self, corpus: ASRCorpus, head: ASRHead, protocol: Protocol = "superb") -> None:
-        super().__init__(corpus, head, protocol)
+    def __init__(self, corpus: ASRCorpus, head: ASRHead, setting: Setting | None = None) -> None:
+        super().__init__(corpus, head, setting)
         self.units = CharacterUnits()
 
     def cuts(self, split: str) -> CutSet:
@@ -83,13 +83,13 @@ class ASR(Task):
 
         if split in self.corpus.manifests:
             return manifest.read(self.corpus.manifests[split], required=("text",))
-        root = locate.locate("LibriSpeech", self.corpus.folder)
+        root = locate.locate(librispeech.SOURCE, self.corpus.folder)
         if split != "train":
             return librispeech.read(root, split)
         return librispeech.read_all(root, self.corpus.train)
 
     def label(self, cut: Cut) -> list[int]:
-        return self.units.encode(self.reference(cut), tail=self.protocol == "superb")
+        return self.units.encode(self.reference(cut), tail=self.keeps(TARGET_TAIL))
 
     def reference(self, cut: Cut) -> str:
         return " ".join(cut.supervisions[0].text.upper().split())

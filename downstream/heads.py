@@ -55,6 +55,33 @@ class RecurrentCTC(nn.Module):
         return stacked, (lengths // self.factor).clamp(min=1)
 
 
+class MeanPoolingClassifier(nn.Module):
+    """Projection without activation, mean over valid frames, and a linear layer to classes.
+
+    The projection commutes with the mean, so that it is applied once an utterance. Source: SUPERB's KS, IC, SID and ER head (Yang
+    et al., 2021); s3prl downstream/model.py, UtteranceLevel.
+
+    Args:
+        dim: features a frame.
+        classes: logits; tasks with several slots take the sum of their sizes.
+    """
+
+    def __init__(self, dim: int, classes: int, *, projection: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(dim, projection)
+        self.output = nn.Linear(projection, classes)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features (B, F, D) with `lengths` (B,) to logits (B, C)."""
+        return self.output(self.projection(masked_mean(features, lengths)))
+
+
+def masked_mean(features: Tensor, lengths: Tensor) -> Tensor:
+    """The mean (B, D) over the valid frames of (B, F, D)."""
+    valid = torch.arange(features.shape[1], device=features.device)[None] < lengths[:, None]
+    return features.masked_fill(~valid[..., None], 0.0).sum(1) / lengths[:, None]
+
+
 class BidirectionalLSTM(nn.Module):
     """A bidirectional LSTM over padded sequences, with the values that packed sequences give.
 

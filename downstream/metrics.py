@@ -30,6 +30,11 @@ def error_rate(predictions: Sequence[Prediction], unit: str) -> Score:
     return ratio(edits, lengths)
 
 
+def accuracy(predictions: Sequence[Prediction]) -> Score:
+    """Utterances whose prediction is their reference, in percent."""
+    return ratio([row.prediction == row.reference for row in predictions], [1] * len(predictions))
+
+
 def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Score:
     """100 × sum(parts) / sum(wholes) with the percentile interval over resampled utterances, widened to contain the value.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from corpus import demo as demo_corpora
+from corpus.demo import make
 from corpus.errors import DataError
 from engine.errors import ConfigError
 
@@ -29,4 +29,4 @@ def named_folder(data: Path | None, demo: bool | None) -> Path | None:
 
 def demo_folder(edition: str) -> Path:
     """The folder of a built-in corpus, which is made the first time."""
-    return getattr(demo_corpora, edition)()
+    return make(edition)

@@ -1,4 +1,5 @@
-"""The two interfaces that the engine drives: `Task` (a head on a representation) and `Objective` (pre-training).
+"""The interfaces that the engine drives: `HeadTask` (a head on a representation), `SearchTask` (a task without training) and
+`Objective` (pre-training).
 
 Tasks and objectives import this file and nothing else of the engine. It stays free of torch and Lhotse at run time, so that
 `--list` and `--describe` answer at once.
@@ -7,8 +8,8 @@ Tasks and objectives import this file and nothing else of the engine. It stays f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -108,8 +109,65 @@ class Card:
     notes: tuple[str, ...] = ()
 
 
+Classes = dict[str, list[str]]
+"""Names of classes by kind, such as {"speaker": ["id10001", …]}; a class's index is its place."""
+
+Outcome = Any
+"""What a task keeps of one utterance until the whole split is collected: a `Prediction` for most, an embedding for others."""
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """A habit of the published benchmark that changes numbers: kept by `protocol: superb`, mended by `protocol: corrected`.
+
+    `quirks: {NAME: true|false}` in the configuration chooses for one of them, whatever the protocol.
+    """
+
+    name: str
+    superb: str
+    corrected: str
+
+
+FRAME_ROUNDING = Quirk(
+    "frame_rounding",
+    superb="an utterance has round(samples / stride) frames, or as many as the upstream gives where these are fewer",
+    corrected="an utterance has the frames that the upstream gives",
+)
+
+PADDED_TIME_MASKS = Quirk(
+    "padded_time_masks",
+    superb="SpecAugment places time masks over the padded length of a batch, so that short utterances get fewer",
+    corrected="SpecAugment places time masks within each utterance",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run gives its task beside the blocks of the configuration.
+
+    Attributes:
+        protocol, quirks: see `Quirk`.
+        classes: what `HeadTask.find_classes` found in the training data; kept in every checkpoint.
+        stride: samples between the upstream's frames.
+    """
+
+    protocol: Protocol = "superb"
+    quirks: Mapping[str, bool] = field(default_factory=dict)
+    classes: Classes = field(default_factory=dict)
+    stride: int = 160
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Everything that a split gave: its cuts and their outcomes, both by id."""
+
+    split: str
+    cuts: Mapping[str, Cut]
+    found: Mapping[str, Outcome]
+
+
 class Task(ABC):
-    """One downstream task, as its paper defines it: data, labels, head, loss, metric.
+    """One downstream task, as its paper defines it.
 
     A task writes no files, prints nothing and never touches the optimizer; the engine does.
     """
@@ -117,29 +175,66 @@ class Task(ABC):
     name: ClassVar[str]
     card: ClassVar[Card]
     metrics: ClassVar[tuple[Metric, ...]]
-    """The first one is the main metric: it selects the best checkpoint."""
+    """The first one is the main metric: it selects the best checkpoint, or the best layer."""
     splits: ClassVar[tuple[str, ...]]
-    train_split: ClassVar[str]
     dev_split: ClassVar[str] = "dev"
     test_split: ClassVar[str] = "test"
-    best_checkpoint: ClassVar[str] = "dev-best.ckpt"
     demo_corpus: ClassVar[str]
-    """Name of the demo edition in `corpus.demo`."""
+    """Name of the demo edition in `corpus.demo.editions`."""
+    quirks: ClassVar[tuple[Quirk, ...]] = ()
     recipes: ClassVar[Path | None] = None
     """Folder that holds `superb/NAME.yaml` and `mini/NAME.yaml`; None for those that ship with Weir."""
     Corpus: ClassVar[type[CorpusBlock]] = CorpusBlock
     Head: ClassVar[type[Block]] = Block
 
-    def __init__(self, corpus: CorpusBlock, head: Block, protocol: Protocol = "superb") -> None:
-        self.corpus, self.head, self.protocol = corpus, head, protocol
+    def __init__(self, corpus: CorpusBlock, head: Block, setting: Setting | None = None) -> None:
+        self.corpus, self.head, self.setting = corpus, head, setting or Setting()
+
+    def keeps(self, quirk: Quirk) -> bool:
+        """Whether this run keeps a habit of the published benchmark."""
+        return self.setting.quirks.get(quirk.name, self.setting.protocol == "superb")
 
     @abstractmethod
     def cuts(self, split: str) -> CutSet:
-        """The utterances of a split. Raises DataError where its data is missing."""
+        """The utterances of a split, each with an id of its own. Raises DataError where its data is missing."""
+
+    def unavailable(self, split: str) -> str | None:
+        """Why this data cannot give a split that the task has otherwise; None where it can. Such a split is skipped with a line."""
+        return None
+
+    @abstractmethod
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
+        """Every metric, computed from saved predictions alone."""
+
+
+class HeadTask(Task):
+    """A task whose head trains: data, labels, head, loss, predictions, metric."""
+
+    train_split: ClassVar[str] = "train"
+    best_checkpoint: ClassVar[str] = "dev-best.ckpt"
+    chosen_on_test: ClassVar[bool] = False
+    """True where the published number is that of the best of all saved checkpoints on the test split (ASV)."""
+    variants: ClassVar[tuple[str, ...]] = ()
+    """What `-v` may name, such as the folds of a cross-validation; the first one is the default."""
+    variant_key: ClassVar[str] = ""
+    """The key of the corpus block that holds the variant."""
+    quirks: ClassVar[tuple[Quirk, ...]] = (FRAME_ROUNDING,)
+
+    def find_classes(self, cuts: CutSet) -> Classes:
+        """The classes that the training cuts hold, for tasks that learn them from the data: `self.setting.classes` ever after."""
+        return {}
+
+    def crop_seconds(self, cut: Cut) -> float | None:
+        """Length of the part of a training utterance that a step sees, drawn anew each time; None for all of it."""
+        return None
+
+    def is_labelled(self, split: str) -> bool:
+        """Whether `label` and `loss` make sense on a split."""
+        return True
 
     @abstractmethod
     def label(self, cut: Cut) -> Any:
-        """What `loss` needs of one utterance."""
+        """What `loss` needs of one utterance. Raises DataError, naming it, where that cannot be had."""
 
     @abstractmethod
     def build_head(self, dim: int, stride: int) -> nn.Module:
@@ -150,16 +245,33 @@ class Task(ABC):
         """The scalar training loss of a batch, averaged over its utterances."""
 
     @abstractmethod
-    def predict(self, output: Any, utt_ids: Sequence[str]) -> list[Prediction]:
-        """One prediction an utterance, in order."""
+    def predict(self, output: Any, utt_ids: Sequence[str]) -> list[Outcome]:
+        """One outcome an utterance, in order: a `Prediction` without its reference, or what `collect` makes predictions of."""
 
-    @abstractmethod
     def reference(self, cut: Cut) -> str:
         """What a prediction is compared with."""
+        raise NotImplementedError(f"{type(self).__name__} collects its predictions in its own way")
+
+    def collect(self, outcomes: Outcomes, dev: Callable[[], Outcomes]) -> list[Prediction]:
+        """The predictions of a whole split, with references; the engine sorts them by id.
+
+        Args:
+            dev: gives the same checkpoint's outcomes of the development split, for tasks that tune on it.
+        """
+        return [replace(found, reference=self.reference(outcomes.cuts[utt_id])) for utt_id, found in outcomes.found.items()]
+
+
+class SearchTask(Task):
+    """A task without training: the hidden states of each layer are compared as they are, and the best layer is chosen on dev."""
 
     @abstractmethod
-    def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
-        """Every metric, computed from saved predictions alone."""
+    def search(self, split: str, cuts: CutSet, features: Mapping[str, Tensor]) -> list[Prediction]:
+        """The predictions of a split from one layer.
+
+        Args:
+            cuts: those of the split.
+            features: (F, D) float32 by utterance id.
+        """
 
 
 class Objective(ABC):

@@ -103,7 +103,7 @@ class TeraObjective(Objective):
     )
 
     def cuts(self) -> CutSet:
-        root = locate.locate("LibriSpeech", self.corpus.folder)
+        root = locate.locate(librispeech.SOURCE, self.corpus.folder)
         here = [split for split in librispeech.TRAINING_SPLITS if (root / split).is_dir()]
         return librispeech.read_all(root, self.corpus.splits or here or librispeech.TRAINING_SPLITS[:1])
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 
-def librispeech() -> Path:
-    """The folder that holds miniature `LibriSpeech/` and its lexicon, made in the cache the first time (under a minute).
+def make(edition: str) -> Path:
+    """The folder that holds a miniature edition, made in the cache the first time (under a minute).
 
-    Raises: DataError: when eSpeak NG is not installed.
+    Args:
+        edition: name of a module of `corpus.demo.editions`, such as "librispeech"; it defines `make(cache) -> folder`.
+    Raises:
+        DataError: when eSpeak NG is not installed.
     """
     from corpus.cache import cache_dir
-    from corpus.demo.editions.librispeech import make
 
-    return make(cache_dir())
-
-
-def pretraining() -> Path:
-    """The folder that holds `LibriSpeech/train-clean-360/`: hours of training voices alone, made in the cache the first time.
-
-    Raises: DataError: when eSpeak NG is not installed.
-    """
-    from corpus.cache import cache_dir
-    from corpus.demo.editions.pretraining import make
-
-    return make(cache_dir())
+    return importlib.import_module(f"corpus.demo.editions.{edition}").make(cache_dir())

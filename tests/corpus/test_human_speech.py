@@ -29,7 +29,7 @@ def data(request, tmp_path_factory):
 
 
 def test_human_speech_is_read_batched_and_encoded(data):
-    cuts = librispeech.read(locate("LibriSpeech", data), "train-clean-100")
+    cuts = librispeech.read(locate(librispeech.SOURCE, data), "train-clean-100")
     assert len(cuts) == 80 and len({cut.supervisions[0].speaker for cut in cuts}) == 4
     batches = list(training_batches(cuts, Batching(batch_size=8, max_seconds=40.0), seed=0, epoch=0))
     assert sorted(cut.id for batch in batches for cut in batch) == [cut.id for cut in cuts]

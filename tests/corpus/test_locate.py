@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from corpus import librispeech
 from corpus.errors import DataError
 from corpus.locate import lexicons, locate
 
 
 def test_a_data_set_is_found_by_its_name_or_given_itself(tmp_path):
     (tmp_path / "LibriSpeech" / "dev-clean").mkdir(parents=True)
-    assert locate("LibriSpeech", tmp_path) == tmp_path / "LibriSpeech"
-    assert locate("LibriSpeech", tmp_path / "LibriSpeech") == tmp_path / "LibriSpeech"
+    assert locate(librispeech.SOURCE, tmp_path) == tmp_path / "LibriSpeech"
+    assert locate(librispeech.SOURCE, tmp_path / "LibriSpeech") == tmp_path / "LibriSpeech"
 
 
 def test_what_is_missing_is_named_with_where_to_get_it(tmp_path):
     with pytest.raises(DataError, match="no such folder: .*nowhere"):
-        locate("LibriSpeech", tmp_path / "nowhere")
+        locate(librispeech.SOURCE, tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no LibriSpeech in .*train-clean-100.*https://www\.openslr\.org/12"):
-        locate("LibriSpeech", tmp_path)
+        locate(librispeech.SOURCE, tmp_path)
 
 
 def test_lexicons_are_found_in_both_places_in_superbs_order(tmp_path):
