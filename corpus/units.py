@@ -1,7 +1,8 @@
-"""Text to numbers and back: SUPERB's characters (ASR) and phones (PR)."""
+"""Text to numbers and back: SUPERB's characters (ASR), phones (PR) and characters with slot markers (SF)."""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -39,6 +40,12 @@ CONSONANTS = (
 )
 PHONES = ("<pad>", "<eos>", "<unk>", "SIL", "SPN", *sorted([*CONSONANTS, *(v + stress for v in VOWELS for stress in "012")]))
 """SUPERB's 74 entries of PR: ARPAbet with stress, in the order of s3prl's ``ctc/vocab/phoneme.txt``; the CTC blank is ``<pad>``."""
+
+OUTSIDE = "O"
+"""Label of a word that belongs to no slot."""
+
+PUNCTUATION = "?!.,;-"
+"""A word of SF that is a part of this is not spoken."""
 
 NAMED_AT_MOST = 20
 """Missing words listed in one message."""
@@ -146,3 +153,71 @@ class PhoneUnits:
                 raise DataError(f"{path}, line {number}: {what} for {word!r}; a line is WORD and ARPAbet phones with stress, as in AH0")
             if word:
                 self.pronunciations.setdefault(word.upper(), tuple(phones))
+
+
+class SlotUnits:
+    """The characters of SUPERB's SF, and two markers a slot around its value.
+
+    ``PLAY JAZZ`` with the genre marked is ``P L A Y _ B-genre J A Z Z E-genre <eos>``, where ``_`` stands for a space.
+
+    Attributes:
+        symbols: all entries; an id is a position in it. With the 39 slots of Audio SNIPS there are 109.
+        blank: id of the CTC blank.
+
+    Source: SUPERB (Yang et al., 2021); s3prl, ``downstream/ctc/text.py``.
+    """
+
+    blank = 0
+
+    def __init__(self, slots: Iterable[str]) -> None:
+        """Take the names of the slots, in the order in which their markers are numbered."""
+        characters = ("<pad>", "<eos>", "<unk>", " ", *string.ascii_uppercase, "'")
+        self.symbols = (*characters, *(f"{end}-{slot}" for slot in slots for end in "BE"))
+        self._ids = {symbol: index for index, symbol in enumerate(self.symbols)}
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def encode(self, words: Sequence[str], slots: Sequence[str], filtered: bool = False) -> list[int]:
+        """Ids of a sentence and its slots; neighbours with the same slot are one value.
+
+        Args:
+            words: case does not matter; ``&`` is read as "and".
+            slots: the slot of each word, or ``O``.
+            filtered: leave words of punctuation out before anything else. False passes over them as SUPERB does, so that a marker
+                or the ``<eos>`` due at such a word is missing.
+        Raises:
+            DataError: a slot that is not among the units', or not one slot a word.
+        """
+        if len(words) != len(slots):
+            raise DataError(f"{len(words)} words but {len(slots)} slots; give each word a slot, or {OUTSIDE!r}")
+        pairs = [pair for pair in zip(words, slots, strict=True) if not filtered or pair[0] not in PUNCTUATION]
+        edges = [OUTSIDE, *(slot for _, slot in pairs), OUTSIDE]
+        ids = []
+        for index, (word, slot) in enumerate(pairs):
+            if word in PUNCTUATION:
+                continue
+            marked = slot != OUTSIDE
+            if marked and edges[index] != slot:
+                ids.append(self._marker("B", slot))
+            ids += [self._ids.get(letter, self._ids["<unk>"]) for letter in ("AND" if word == "&" else word.upper())]
+            if marked and edges[index + 2] != slot:
+                ids.append(self._marker("E", slot))
+            ids.append(self._ids["<eos>" if index == len(pairs) - 1 else " "])
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text with its markers, as in ``PLAY B-genre JAZZ E-genre``; ``<pad>`` and ``<eos>`` go, ``<unk>`` stays visible."""
+        return "".join(self._written(self.symbols[index]) for index in ids)
+
+    def _marker(self, end: str, slot: str) -> int:
+        if f"{end}-{slot}" not in self._ids:
+            known = [symbol[2:] for symbol in self.symbols if symbol.startswith("B-")]
+            raise DataError(f"unknown slot {slot!r}; there are {', '.join(known) or 'none'}")
+        return self._ids[f"{end}-{slot}"]
+
+    @staticmethod
+    def _written(symbol: str) -> str:
+        if symbol in ("<pad>", "<eos>"):
+            return ""
+        return {"B-": f"{symbol} ", "E-": f" {symbol}"}.get(symbol[:2], symbol)

@@ -55,6 +55,26 @@ class RecurrentCTC(nn.Module):
         return stacked, (lengths // self.factor).clamp(min=1)
 
 
+class LinearCTC(nn.Module):
+    """Two linear layers on every frame, without activation between them.
+
+    Source: SUPERB's PR head (Yang et al., 2021); s3prl downstream/model.py, FrameLevel.
+
+    Args:
+        dim: features a frame.
+        classes: symbols, the blank included.
+    """
+
+    def __init__(self, dim: int, classes: int, *, projection: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(dim, projection)
+        self.output = nn.Linear(projection, classes)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, F, D) with `lengths` (B,) to logits (B, F, C) and the same lengths."""
+        return self.output(self.projection(features)), lengths
+
+
 class MeanPoolingClassifier(nn.Module):
     """Projection without activation, mean over valid frames, and a linear layer to classes.
 

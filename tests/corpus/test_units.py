@@ -1,11 +1,11 @@
-"""Text units: SUPERB's two vocabularies to the letter, there and back."""
+"""Text units: SUPERB's vocabularies to the letter, there and back."""
 
 from __future__ import annotations
 
 import pytest
 
 from corpus.errors import DataError
-from corpus.units import CharacterUnits, PhoneUnits
+from corpus.units import CharacterUnits, PhoneUnits, SlotUnits
 
 
 def test_the_character_vocabulary_is_superbs():
@@ -67,3 +67,55 @@ def test_a_bad_lexicon_line_is_named(tmp_path, line, message):
         PhoneUnits([tmp_path / "bad.txt"])
     with pytest.raises(DataError, match="no such lexicon"):
         PhoneUnits([tmp_path / "none.txt"])
+
+
+def test_the_slot_vocabulary_numbers_begin_and_end_markers_after_the_characters():
+    units = SlotUnits(["artist", "genre"])
+    assert units.symbols[:5] == ("<pad>", "<eos>", "<unk>", " ", "A") and units.symbols[30] == "'"
+    assert units.symbols[31:] == ("B-artist", "E-artist", "B-genre", "E-genre")
+    assert len(SlotUnits(f"slot{index}" for index in range(39))) == 109
+
+
+def marked(text, filtered=False):
+    """Symbols, spaces as `_`, of words such as `play jazz/genre`."""
+    units = SlotUnits(["artist", "genre"])
+    words, slots = zip(*((word, slot or "O") for word, _, slot in (token.partition("/") for token in text.split(" "))), strict=True)
+    return " ".join(units.symbols[index].replace(" ", "_") for index in units.encode(words, slots, filtered))
+
+
+def test_values_stand_between_their_markers():
+    assert marked("Go b/genre") == "G O _ B-genre B E-genre <eos>"
+    assert marked("a/artist b/artist to c/genre") == "B-artist A _ B E-artist _ T O _ B-genre C E-genre <eos>"
+    assert marked("a/artist b/genre") == "B-artist A E-artist _ B-genre B E-genre <eos>"
+    assert marked("r & b5") == "R _ A N D _ B <unk> <eos>"
+
+
+@pytest.mark.parametrize(
+    ("text", "superb", "filtered"),
+    [
+        ("go b/genre .", "G O _ B-genre B E-genre _", "G O _ B-genre B E-genre <eos>"),  # no <eos>, a space at the end
+        ("-/genre a/genre ?/genre go", "A _ G O <eos>", "B-genre A E-genre _ G O <eos>"),  # both markers lost
+        ("a/genre , b/genre", "B-genre A E-genre _ B-genre B E-genre <eos>", "B-genre A _ B E-genre <eos>"),
+        ("a  b", "A _ B <eos>", "A _ B <eos>"),  # an empty word is no word
+        ("?!.", "", ""),
+    ],
+)
+def test_words_of_punctuation_take_their_markers_along_unless_filtered(text, superb, filtered):
+    """superb_tasks.md, 6.2, from s3prl's ctc/text.py."""
+    assert marked(text) == superb
+    assert marked(text, filtered=True) == filtered
+
+
+def test_marked_text_comes_back_with_a_space_inside_each_marker():
+    units = SlotUnits(["artist", "genre"])
+    ids = units.encode("play the b's".split(), ["O", "genre", "genre"])
+    assert units.decode([0, *ids]) == "PLAY B-genre THE B'S E-genre"
+    assert units.decode(units.encode(["9"], ["artist"])) == "B-artist <unk> E-artist"
+    assert units.decode([]) == ""
+
+
+def test_an_unknown_slot_and_a_missing_one_are_named():
+    with pytest.raises(DataError, match="unknown slot 'city'; there are artist, genre"):
+        marked("paris/city")
+    with pytest.raises(DataError, match="2 words but 1 slots"):
+        SlotUnits([]).encode(["a", "b"], ["O"])

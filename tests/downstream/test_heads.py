@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from downstream.heads import BidirectionalLSTM, RecurrentCTC
+from downstream.heads import BidirectionalLSTM, LinearCTC, RecurrentCTC
 
 SUPERB = {"projection": 1024, "hidden": 1024, "layers": 2, "dropout": 0.2}
 SMALL = {"projection": 12, "hidden": 10, "layers": 2, "dropout": 0.2}
@@ -117,3 +117,16 @@ def test_stacked_frames_lie_side_by_side_in_time() -> None:
     head = RecurrentCTC(2, 160, 32, **SMALL, total_rate=320, sample_style="concat")
     features, lengths = head._subsample(torch.arange(10.0).view(1, 5, 2), torch.tensor([5]))
     assert features.tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7]]] and lengths.tolist() == [2]
+
+
+def test_the_linear_head_has_superbs_size_and_sees_single_frames() -> None:
+    """215,882 for D = 768 and 74 symbols: superb_tasks.md, section 16."""
+    head = LinearCTC(768, 74, projection=256)
+    assert sum(parameter.numel() for parameter in head.parameters()) == 215_882
+    features, lengths = torch.randn(2, 5, 768), torch.tensor([5, 3])
+    logits, sizes = head(features, lengths)
+    assert logits.shape == (2, 5, 74) and sizes.tolist() == [5, 3]
+    torch.testing.assert_close(head(features[1:, 2:3], torch.tensor([1]))[0][0, 0], logits[1, 2])
+    flat = head.output.weight @ head.projection.weight  # no activation: one matrix says the same
+    bias = head.output.weight @ head.projection.bias + head.output.bias
+    torch.testing.assert_close(logits, features @ flat.T + bias, rtol=1e-4, atol=1e-4)

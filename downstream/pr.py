@@ -1,0 +1,134 @@
+"""Phoneme recognition (PR): phones by frame-wise linear CTC on LibriSpeech 100 h, phone error rate.
+
+Source: SUPERB (Yang et al., 2021, arXiv 2105.01051), content tasks; s3prl downstream/ctc, libriphone.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field, field_validator
+
+from corpus.batching import Batching
+from corpus.units import PhoneUnits
+from engine.task import FRAME_ROUNDING, Block, Card, CorpusBlock, HeadTask, Metric, Prediction, Score, Setting
+
+if TYPE_CHECKING:
+    from lhotse import CutSet
+    from lhotse.cut import Cut
+    from torch import Tensor, nn
+
+    from downstream.ctc import CTCOutput
+
+
+class PRCorpus(CorpusBlock):
+    """LibriSpeech.
+
+    Attributes:
+        train: the splits that train the head.
+        lexicons: pronunciations, asked in order; none named takes those beside the data (`corpus.locate.lexicons`).
+    """
+
+    train: list[str] = ["train-clean-100"]
+    lexicons: list[Path] = []
+    batching: Batching = Batching(method="windows", batch_size=16, halved_above_seconds=18.75)
+
+    @field_validator("lexicons")
+    @classmethod
+    def _absolute(cls, lexicons: list[Path]) -> list[Path]:
+        """A checkpoint holds them, and is read from other working directories."""
+        return [path.absolute() for path in lexicons]
+
+
+class PRHead(Block):
+    """See `downstream.heads.LinearCTC`."""
+
+    projection: int = Field(256, gt=0)
+
+
+class PR(HeadTask):
+    """Phone CTC on LibriSpeech."""
+
+    name = "pr"
+    splits = ("train", "dev-clean", "dev-other", "test-clean", "test-other")
+    train_split, dev_split, test_split = "train", "dev-clean", "test-clean"
+    demo_corpus = "librispeech"
+    quirks = (FRAME_ROUNDING,)
+    Corpus, Head = PRCorpus, PRHead
+    corpus: PRCorpus
+    head: PRHead
+    metrics = (Metric("per", formula="phone edits / reference phones, summed over utterances"),)
+    card = Card(
+        title="Phoneme recognition",
+        data="LibriSpeech (https://www.openslr.org/12), phones of a lexicon: SUPERB's 74 symbols, blank <pad>",
+        splits={
+            "train": "28,539 utterances (train-clean-100)",
+            "dev-clean": "2,703",
+            "dev-other": "2,864",
+            "test-clean": "2,620",
+            "test-other": "2,939",
+        },
+        head="linear to 256, linear to 74, on every frame, without activation; CTC",
+        selection="lowest greedy PER on dev-clean",
+        source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
+        notes=(
+            "Targets are the first pronunciation of each word, then <eos>, which is dropped from what is recognised.",
+            "s3prl counts an empty hypothesis as one wrong token: against a reference of n phones these are n edits, as n deletions are.",
+        ),
+    )
+
+    def __init__(self, corpus: PRCorpus, head: PRHead, setting: Setting | None = None) -> None:
+        super().__init__(corpus, head, setting)
+        self.vocabulary = PhoneUnits([])
+
+    @cached_property
+    def units(self) -> PhoneUnits:
+        """The vocabulary with the lexicons, which only labels need: inference has no data beside it."""
+        from corpus.locate import lexicons
+
+        return PhoneUnits(self.corpus.lexicons or lexicons(self.corpus.folder))
+
+    def cuts(self, split: str) -> CutSet:
+        cuts = self._cuts(split)
+        self.units.check(cut.supervisions[0].text for cut in cuts)
+        return cuts
+
+    def _cuts(self, split: str) -> CutSet:
+        from corpus import librispeech, locate, manifest
+
+        if split in self.corpus.manifests:
+            return manifest.read(self.corpus.manifests[split], required=("text",))
+        root = locate.locate(librispeech.SOURCE, self.corpus.folder)
+        return librispeech.read_all(root, self.corpus.train) if split == "train" else librispeech.read(root, split)
+
+    def label(self, cut: Cut) -> list[int]:
+        return self.units.encode(cut.supervisions[0].text)
+
+    def reference(self, cut: Cut) -> str:
+        return self.units.decode(self.label(cut))
+
+    def build_head(self, dim: int, stride: int) -> nn.Module:
+        from downstream.heads import LinearCTC
+
+        return LinearCTC(dim, len(self.vocabulary), **self.head.model_dump())
+
+    def loss(self, output: CTCOutput, labels: Sequence[list[int]]) -> Tensor:
+        from downstream.ctc import ctc_loss
+
+        return ctc_loss(output, labels)
+
+    def predict(self, output: CTCOutput, utt_ids: Sequence[str]) -> list[Prediction]:
+        from downstream.ctc import greedy
+
+        return [Prediction(utt_id, self.vocabulary.decode(ids)) for utt_id, ids in zip(utt_ids, greedy(output), strict=True)]
+
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
+        from downstream.metrics import error_rate
+
+        return {"per": error_rate(predictions, "word")}
+
+
+TASK = PR
