@@ -8,19 +8,23 @@ from dataclasses import replace
 
 from corpus.batching import Position, stream
 from engine import results, sources
-from engine.session import Session, headline, trained_parameters
+from engine.session import HeadSession, headline, trained_parameters
 
 
-def report(session: Session) -> str:
+def report(session: HeadSession) -> str:
     """What a run would take, after one update's forward and backward."""
     plan = session.plan
     config, encoder, train_split = session.config, session.encoder, session.task.train_split
-    splits = {split: session.cuts(split) for split in dict.fromkeys([train_split, *config.runner.eval_dataloaders])}
+    splits = {
+        split: session.cuts(split)
+        for split in dict.fromkeys([train_split, *config.runner.eval_dataloaders])
+        if not session.task.unavailable(split)
+    }
     hours = {split: sum(cut.duration for cut in cuts) / 3600 for split, cuts in splits.items()}
     size = sources.estimate_bytes(encoder, 3600 * sum(hours.values()))
     stored, why = (False, "the upstream trains") if session.frozen is None else sources.should_store(config.store, size)
-    _, first = next(stream(splits[train_split], config.corpus.batching, plan.arguments.seed, Position(0, 0)))
-    loaded = session.live().load(first)
+    _, first = next(stream(splits[train_split], config.corpus.batching, plan.arguments.seed, Position(0, 0), session.task.label))
+    loaded = session.live(train_split).load(first)
     loss, encoding, update = _timed_update(session, loaded)
     updates = config.runner.total_steps * config.runner.gradient_accumulate_steps
     audio = float(loaded.samples.sum()) / encoder.sample_rate
@@ -42,17 +46,18 @@ def report(session: Session) -> str:
     return "\n".join([headline(session), *(f"  {name:<20} {value}" for name, value in rows.items())])
 
 
-def _timed_update(session: Session, loaded: sources.Loaded) -> tuple[float, float, float]:
+def _timed_update(session: HeadSession, loaded: sources.Loaded) -> tuple[float, float, float]:
     """The loss of a micro-batch, the seconds that encoding it takes, and those of the rest of the update."""
     session.probe.train()
     encoding = update = loss = 0.0
     for _ in range(2):  # the first one warms up
         began = time.monotonic()
         if session.frozen is not None:
-            loaded = replace(loaded, representation=None)
-            loaded = replace(loaded, representation=session.frozen.represent(loaded))
+            encoded_batch = replace(loaded, audio=None, representation=session.frozen.represent(loaded))
+        else:
+            encoded_batch = loaded
         encoded = time.monotonic()
-        value = session.task.loss(session.evaluator.output(session.probe, loaded), loaded.labels)
+        value = session.task.loss(session.evaluator.output(session.probe, encoded_batch), loaded.labels)
         value.backward()
         loss = value.item()
         encoding, update = encoded - began, time.monotonic() - encoded

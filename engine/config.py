@@ -1,7 +1,7 @@
 """The configuration: YAML files and `-o` overrides read into checked models. Every problem is reported at once.
 
-Top-level blocks: task, protocol, corpus, head, runner, optimizer, scheduler, specaug, store (downstream);
-task, corpus, model, runner, optimizer, scheduler (pre-training).
+Top-level blocks: task, protocol, quirks, corpus, head, runner, optimizer, scheduler, specaug, store (downstream; tasks without
+training have no optimizer, scheduler and specaug); task, corpus, model, runner, optimizer, scheduler (pre-training).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, create_model, model_validator
 import configs
 from engine import yaml12
 from engine.errors import ConfigError
-from engine.task import Block, CorpusBlock, Objective, Protocol, Task
+from engine.task import Block, CorpusBlock, HeadTask, Objective, Protocol, Task
 from upstream.settings import explain
 
 CONFIGS = Path(configs.__path__[0])
@@ -25,7 +25,17 @@ ALIASES = {"downstream_expert.datarc": "corpus", "downstream_expert.modelrc": "h
 """s3prl's names for blocks, accepted in files and overrides."""
 
 
-class Runner(Block):
+class Encoding(Block):
+    """How a split is encoded and evaluated.
+
+    Attributes:
+        eval_batch_seconds: seconds of audio in an evaluation batch.
+    """
+
+    eval_batch_seconds: float = Field(60.0, gt=0)
+
+
+class Runner(Encoding):
     """The training loop. Steps count optimizer updates.
 
     Attributes:
@@ -33,7 +43,6 @@ class Runner(Block):
         gradient_accumulate_steps: micro-batches an update and process.
         eval_dataloaders: splits evaluated every `eval_step`; the task's development split selects the best checkpoint.
         max_keep: newest `states-STEP.ckpt` kept.
-        eval_batch_seconds: seconds of audio in an evaluation batch.
         prefetch: updates whose data is read ahead by a thread of its own.
         patience: updates in a row that may be skipped for a gradient that is not finite before the run stops.
     """
@@ -46,7 +55,6 @@ class Runner(Block):
     save_step: int = Field(1000, gt=0)
     max_keep: int = Field(2, gt=0)
     eval_dataloaders: list[str] = []
-    eval_batch_seconds: float = Field(60.0, gt=0)
     prefetch: int = Field(4, ge=0)
     patience: int = Field(20, gt=0)
 
@@ -140,38 +148,48 @@ class Store(Block):
         return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 
-class Config(Block):
-    """What both commands share."""
+class TaskConfig(Block):
+    """A run of a task without training."""
+
+    task: str
+    protocol: Protocol = "superb"
+    quirks: dict[str, bool] = {}
+    corpus: CorpusBlock
+    head: Block
+    runner: Encoding = Encoding()
+    store: Store = Store()
+
+
+class DownstreamConfig(TaskConfig):
+    """A run of a task whose head trains."""
+
+    runner: Runner
+    optimizer: Optimizer
+    scheduler: Scheduler | None = None
+    specaug: SpecAug | None = None
+
+
+class PretrainConfig(Block):
+    """A pre-training run."""
 
     task: str
     corpus: CorpusBlock
+    model: Block
     runner: Runner
     optimizer: Optimizer
     scheduler: Scheduler | None = None
 
 
-class DownstreamConfig(Config):
-    """A downstream run."""
-
-    protocol: Protocol = "superb"
-    head: Block
-    specaug: SpecAug | None = None
-    store: Store = Store()
+C = TypeVar("C", bound=Block)
 
 
-class PretrainConfig(Config):
-    """A pre-training run."""
-
-    model: Block
-
-
-C = TypeVar("C", bound=Config)
-
-
-def downstream_schema(task: type[Task]) -> type[DownstreamConfig]:
+def downstream_schema(task: type[Task]) -> type[TaskConfig]:
     """The configuration of this task, its own `corpus` and `head` blocks included."""
+    base = DownstreamConfig if issubclass(task, HeadTask) else TaskConfig
     blocks: dict[str, Any] = {"task": (Literal[task.name], task.name), "corpus": (task.Corpus, ...), "head": (task.Head, ...)}
-    return create_model("DownstreamConfig", __base__=DownstreamConfig, **blocks)
+    if base is TaskConfig:
+        blocks |= {"corpus": (task.Corpus, task.Corpus()), "head": (task.Head, task.Head())}
+    return create_model(base.__name__, __base__=base, **blocks)
 
 
 def pretrain_schema(objective: type[Objective]) -> type[PretrainConfig]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,28 @@ from corpus.files import write_atomically
 from engine.prefetch import prefetch
 from engine.probe import Probe
 from engine.sources import Frozen, Loaded, Source
-from engine.task import Prediction, Score, Task
+from engine.task import HeadTask, Outcome, Outcomes, Prediction, Score
 
 MAX_CUTS = 32
 """Utterances in an evaluation batch, at most."""
 
 
 @dataclass(frozen=True)
+class Ran:
+    """A split run through the probe; `loss` is None where it has no labels."""
+
+    outcomes: Outcomes
+    loss: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """The outcome of one split."""
+    """The outcome of one split, with its predictions sorted by id."""
 
     predictions: list[Prediction]
     scores: dict[str, Score]
-    loss: float
+    loss: float | None
     seconds: float
 
 
@@ -43,7 +52,7 @@ class Evaluator:
         frozen: the upstream that only encodes; None where it is part of the probe.
     """
 
-    def __init__(self, task: Task, probe: Probe, frozen: Frozen | None, accelerator: Accelerator) -> None:
+    def __init__(self, task: HeadTask, probe: Probe, frozen: Frozen | None, accelerator: Accelerator) -> None:
         self.task, self.probe, self.frozen, self.accelerator = task, probe, frozen, accelerator
 
     def output(self, module: Any, loaded: Loaded) -> Any:
@@ -56,12 +65,12 @@ class Evaluator:
         representation = self.frozen.represent(loaded)
         return module(representation.hidden_states, representation.lengths, samples)
 
-    def evaluate(self, source: Source, batches: Sequence[Sequence[Cut]], title: str, quiet: bool) -> Evaluation:
-        """Predict and score every utterance of `batches`. The random state of training is not touched."""
+    def outcomes(self, split: str, source: Source, batches: Sequence[Sequence[Cut]], title: str, quiet: bool) -> Ran:
+        """Run every utterance of `batches` through the probe. The random state of training is not touched."""
         cuts = {cut.id: cut for batch in batches for cut in batch}
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        rank, processes, labelled = self.accelerator.process_index, self.accelerator.num_processes, self.task.is_labelled(split)
         own = batches[rank::processes]
-        rows: list[tuple[Prediction, float]] = []
+        rows: list[tuple[str, Outcome, float]] = []
         began = time.monotonic()
         self.probe.eval()
         with torch.no_grad():
@@ -69,21 +78,27 @@ class Evaluator:
             for loaded in tqdm(ahead, total=len(own), desc=title, unit="batch", disable=quiet, leave=False):
                 with self.accelerator.autocast():
                     output = self.output(self.probe, loaded)
-                    loss = float(self.task.loss(output, loaded.labels))
-                rows += [(prediction, loss) for prediction in self.task.predict(output, loaded.utt_ids)]
+                    loss = float(self.task.loss(output, loaded.labels)) if labelled else 0.0
+                found = self.task.predict(output, loaded.utt_ids)
+                rows += [(utt_id, outcome, loss) for utt_id, outcome in zip(loaded.utt_ids, found, strict=True)]
         if processes > 1:
             rows = gather_object(rows)
-        rows.sort(key=lambda row: row[0].utt_id)
-        predictions = [replace(row, reference=self.task.reference(cuts[row.utt_id])) for row, _ in rows]
-        return Evaluation(
-            predictions, self.task.score(predictions), math.fsum(loss for _, loss in rows) / len(rows), time.monotonic() - began
-        )
+        rows.sort(key=lambda row: row[0])
+        mean = math.fsum(loss for *_, loss in rows) / len(rows) if labelled else None
+        found_by_id = {utt_id: outcome for utt_id, outcome, _ in rows}
+        return Ran(Outcomes(split, cuts, found_by_id), mean, time.monotonic() - began)
 
-    def predict(self, loaded: Loaded) -> list[Prediction]:
+    def score(self, ran: Ran, dev: Callable[[], Outcomes]) -> Evaluation:
+        """Predictions and metrics of a split; `dev` gives the development split's outcomes to tasks that tune on it."""
+        predictions = sorted(self.task.collect(ran.outcomes, dev), key=lambda row: row.utt_id)
+        return Evaluation(predictions, self.task.score(predictions), ran.loss, ran.seconds)
+
+    def infer(self, loaded: Loaded) -> list[Prediction]:
         """Predictions for one unlabelled micro-batch."""
         self.probe.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            return self.task.predict(self.output(self.probe, loaded), loaded.utt_ids)
+            output = self.output(self.probe, loaded)
+        return self.task.infer(output, loaded.utt_ids)
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:

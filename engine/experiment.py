@@ -14,7 +14,7 @@ from engine.errors import CheckpointError, ConfigError
 STATES = re.compile(r"^states-(\d+)\.ckpt$")
 WRITTEN = (
     "config.yaml", "log.txt", "metrics.jsonl", "results.json", "predictions/*.jsonl", "events.out.tfevents.*",
-    "states-*.ckpt", "*-best.ckpt", "config.json", "model.safetensors",
+    "states-*.ckpt", "*-best.ckpt", "config.json", "model.safetensors", "sweep.json", "layers.json", "*.png",
 )  # fmt: skip
 """What runs leave in their folder; `--overwrite` removes these files and no others."""
 
@@ -56,14 +56,22 @@ def best(folder: Path) -> Path:
     return found[0]
 
 
-def resolve_checkpoint(path: Path, training: bool) -> Path:
-    """The checkpoint that `-e` means: a file itself; of a folder the best one, or the newest states to go on training from."""
-    if path.is_file():
-        return path
-    if not path.is_dir():
+def has_best(folder: Path) -> bool:
+    """Whether a best checkpoint was saved here."""
+    return any(not path.name.startswith(".") for path in folder.glob("*best*.ckpt"))
+
+
+def resolve_checkpoint(path: Path) -> Path:
+    """The checkpoint that `-e` means to evaluate or to use: a file itself; of a folder the best one."""
+    if not path.exists():
         raise CheckpointError(f"no checkpoint or experiment {path}")
-    if not training:
-        return best(path)
+    return best(path) if path.is_dir() else path
+
+
+def newest_or_named(path: Path) -> Path:
+    """The checkpoint that `-e` means to go on training from: a file itself; of a folder the newest states."""
+    if not path.is_dir():
+        return resolve_checkpoint(path)
     found = newest(path)
     if found is None:
         raise CheckpointError(f"{path} holds no states-*.ckpt to go on from; run -m train first, or name a checkpoint with -e")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from accelerate import Accelerator
 from lhotse import CutSet
 from lhotse.cut import Cut
+from lhotse.utils import fastcopy
 from torch import Tensor, nn
 
 from corpus.batch import Batch, load_batch
 from corpus.batching import Batching, Position, stream
-from engine.evaluation import Evaluator
+from engine.errors import ConfigError
+from engine.evaluation import Evaluator, Ran
 from engine.probe import Probe
 from engine.sources import Loaded, Source
 from engine.trainer import Evaluated
@@ -33,7 +36,10 @@ class HeadLearner:
         self.module: Probe = evaluator.probe
 
     def stream(self, start: Position) -> Iterator[tuple[Position, Sequence[Cut]]]:
-        return stream(self.cuts, self.batching, self.seed, start)
+        task, at = self.evaluator.task, start
+        for after, cuts in stream(self.cuts, self.batching, self.seed, start, task.label):
+            yield after, [cropped(cut, task.crop_seconds(cut), f"{self.seed}/{at}/{place}") for place, cut in enumerate(cuts)]
+            at = after
 
     def load(self, cuts: Sequence[Cut]) -> Loaded:
         return self.source.load(cuts)
@@ -43,14 +49,32 @@ class HeadLearner:
 
     def evaluate(self, step: int) -> list[Evaluated]:
         task, results = self.evaluator.task, []
-        quiet = not self.evaluator.accelerator.is_main_process
-        for split, (source, batches) in self.watched.items():
-            outcome = self.evaluator.evaluate(source, batches, split, quiet)
-            main = task.metrics[0]
+        main = task.metrics[0]
+        ran: dict[str, Ran] = {}
+
+        def run(split: str) -> Ran:
+            if split not in self.watched:
+                raise ConfigError(f"{task.name} tunes on {split}: name it in config.runner.eval_dataloaders")
+            if split not in ran:
+                ran[split] = self.evaluator.outcomes(split, *self.watched[split], split, not self.evaluator.accelerator.is_main_process)
+            return ran[split]
+
+        for split in self.watched:
+            outcome = self.evaluator.score(run(split), lambda: run(task.dev_split).outcomes)
             value = outcome.scores[main.name].value * (1 if main.higher_is_better else -1)
-            measures = {"loss": outcome.loss, **{name: score.value for name, score in outcome.scores.items()}}
+            loss = {} if outcome.loss is None else {"loss": outcome.loss}
+            measures = {**loss, **{name: score.value for name, score in outcome.scores.items()}}
             results.append(Evaluated(split, measures, value if split == task.dev_split else None))
         return results
+
+
+def cropped(cut: Cut, seconds: float | None, key: str) -> Cut:
+    """A part of so many seconds whose place is drawn by `key`, under an id of its own; the cut itself where it is not longer."""
+    if seconds is None or cut.duration <= seconds:
+        return cut
+    samples, rate = round(seconds * cut.sampling_rate), cut.sampling_rate
+    first = random.Random(key).randint(0, round(cut.duration * rate) - samples)
+    return fastcopy(cut, id=f"{cut.id}@{first}", start=cut.start + first / rate, duration=samples / rate)
 
 
 class ObjectiveLearner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import upstream
 from engine.errors import ConfigError
-from engine.task import Task
+from engine.task import HeadTask, Task
 from upstream.registry import Registry
 
 
@@ -41,8 +41,11 @@ def _task(task: type[Task]) -> list[tuple[str, str]]:
     for metric in task.metrics:
         better = "higher" if metric.higher_is_better else "lower"
         lines.append((f"metric {metric.name}", f"{metric.formula} [{metric.unit or 'fraction'}, {better} is better]"))
-    lines += [("selection", f"{card.selection} -> {task.best_checkpoint}"), ("evaluated split", task.test_split), ("source", card.source)]
-    return [*lines, *(("protocol", note) for note in card.notes)]
+    chosen = f"{card.selection} -> {task.best_checkpoint}" if issubclass(task, HeadTask) else card.selection
+    lines += [("selection", chosen), ("evaluated split", task.test_split), ("source", card.source)]
+    for quirk in task.quirks:
+        lines += [(f"quirk {quirk.name}", f"superb: {quirk.superb}"), ("", f"corrected: {quirk.corrected}")]
+    return [*lines, *(("note", note) for note in card.notes)]
 
 
 def _upstream(name: str) -> list[tuple[str, str]]:

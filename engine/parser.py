@@ -12,6 +12,9 @@ EXAMPLES = """examples:
   python run_downstream.py -m train -u tera -d asr -n first -a      go on after an interruption
   python run_downstream.py -m evaluate -e result/downstream/first/dev-clean-best.ckpt -t test-clean
   python run_downstream.py -m inference -e result/downstream/first -t speech.wav more/
+  python run_downstream.py -m train -u tera -d er -v all            cross-validation: every fold, and their mean
+  python run_downstream.py -m train -u tera -d ks --layers all      one head for each hidden state
+  python run_downstream.py -m evaluate -u tera -d qbe -n search     a task without training
   python run_downstream.py --list | --describe asr | --describe tera
 """
 
@@ -46,6 +49,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("-u", "--upstream", metavar="NAME", help="encoder (see --list)")
     add("-d", "--downstream", metavar="TASK", help="task (see --list)")
     add("-t", *_names("--evaluate_split"), nargs="+", metavar="SPLIT", help="splits to evaluate; for inference: audio files and folders")
+    add("-v", *_names("--downstream_variant"), metavar="NAME", help="variant of the task, such as fold3 of er; all runs every one")
     add("-c", "--config", metavar="FILE", help="configuration in place of the preset's")
     add("-o", "--override", metavar="K=V", help="override configuration values: config.optimizer.lr=1.0e-4, several separated by ',,'")
     add(
@@ -79,6 +83,7 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     selections = ("hidden_states", "last_hidden_state")
     add("-s", *_names("--upstream_feature_selection"), choices=selections, help="what the head sees (default: hidden_states)")
     add("-l", *_names("--upstream_layer_selection"), type=int, metavar="N", help="one hidden state in place of the weighted sum")
+    add("--layers", choices=("all",), help="train one head for each hidden state, in sub-folders, and draw metric over layer")
     add(*_names("--upstream_feature_normalize"), action="store_true", default=None, help="layer norm on each hidden state")
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import upstream
 from engine import experiment
 from engine.arguments import Arguments, from_checkpoint, typed
-from engine.config import CONFIGS, DownstreamConfig, downstream_schema, override, resolve, validate
+from engine.config import CONFIGS, TaskConfig, downstream_schema, override, resolve, validate
 from engine.data import named_folder
-from engine.errors import ConfigError, did_you_mean
-from engine.task import Task
+from engine.errors import CheckpointError, ConfigError, did_you_mean
+from engine.task import HeadTask, SearchTask, Task
 from upstream.registry import Registry
 
 
@@ -24,14 +24,16 @@ class Plan:
     Attributes:
         checkpoint: what it goes on from, or evaluates; None for a fresh run.
         state: its content.
+        is_experiment: the user named an experiment, not a checkpoint.
     """
 
     task: type[Task]
     arguments: Arguments
-    config: DownstreamConfig
+    config: TaskConfig
     folder: Path
     checkpoint: Path | None = None
     state: dict[str, Any] | None = None
+    is_experiment: bool = False
 
     @property
     def mark(self) -> str:
@@ -48,9 +50,9 @@ def plan_training(args: argparse.Namespace, tasks: Registry) -> Plan:
     if args.json:
         raise ConfigError("--json belongs to -m evaluate")
     if args.past_exp:
-        return _resumed(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), training=True))
+        return _resumed(args, tasks, experiment.newest_or_named(Path(args.past_exp)))
     task, given = _given(args, tasks)
-    folder = _folder(args, task, given)
+    folder = named_experiment(args, task, given["upstream"])
     newest = experiment.newest(folder) if args.auto_resume else None
     if newest is not None:
         return plan_from_checkpoint(args, tasks, newest)
@@ -71,18 +73,56 @@ def _resumed(args: argparse.Namespace, tasks: Registry, path: Path) -> Plan:
 
 def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:
     """An experiment's checkpoint to evaluate or to use."""
-    for flag in ("auto_resume", "overwrite", "init_ckpt", "check"):
+    for flag in ("auto_resume", "overwrite", "init_ckpt", "check", "layers"):
         if getattr(args, flag):
             raise ConfigError(f"--{flag} belongs to -m train")
     if args.json and args.mode != "evaluate":
         raise ConfigError("--json belongs to -m evaluate; inference always prints one JSON object a file")
+    folder = experiment_folder(args, tasks)
+    if folder is None:
+        return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp)))
+    newest = experiment.newest(folder)
+    path = newest if newest and not experiment.has_best(folder) else experiment.best(folder)
+    plan = replace(plan_from_checkpoint(args, tasks, path), is_experiment=True)
+    if path == newest and not plan.task.chosen_on_test:  # type: ignore[attr-defined]
+        experiment.best(folder)  # says that there is none
+    return plan
+
+
+def experiment_folder(args: argparse.Namespace, tasks: Registry) -> Path | None:
+    """The folder of the experiment that the command names; None where it names a checkpoint."""
     if args.past_exp:
-        return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp), training=False))
+        path = Path(args.past_exp)
+        if not path.exists():
+            raise CheckpointError(f"no checkpoint or experiment {path}")
+        return path if path.is_dir() else None
     task, given = _given(args, tasks)
-    folder = _folder(args, task, given)
+    folder = named_experiment(args, task, given["upstream"])
     if not folder.is_dir():
         raise ConfigError(f"no experiment {folder}: run -m train first, or name a checkpoint with -e")
-    return plan_from_checkpoint(args, tasks, experiment.best(folder))
+    return folder
+
+
+def search_task(args: argparse.Namespace, tasks: Registry) -> bool:
+    """Whether the command names a task without training. Raises ConfigError where it asks to train one."""
+    if args.past_exp or not args.downstream:
+        return False
+    task = tasks.load(args.downstream)
+    if not issubclass(task, SearchTask):
+        return False
+    if args.mode != "evaluate":
+        command = f"python run_downstream.py -m evaluate -u {args.upstream or 'UPSTREAM'} -d {task.name}"
+        raise ConfigError(f"{task.name} has nothing to train: its numbers come from the hidden states alone; run  {command} -n NAME")
+    return True
+
+
+def plan_search(args: argparse.Namespace, tasks: Registry) -> Plan:
+    """A run of a task without training."""
+    for flag in ("auto_resume", "overwrite", "init_ckpt", "check", "layers", "upstream_trainable", "upstream_feature_normalize"):
+        if getattr(args, flag):
+            raise ConfigError(f"--{flag} belongs to tasks whose head trains")
+    task, given = _given(args, tasks)
+    return _fresh(args, task, given, named_experiment(args, task, given["upstream"]))
 
 
 def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) -> Plan:
@@ -100,6 +140,12 @@ def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) 
     if args.config:
         _same_configuration(Path(args.config), task, state["Config"], path)
     values = override(state["Config"], args.override)
+    if args.downstream_variant:
+        key = _variant_key(task, args.downstream_variant)
+        if values["corpus"].get(key) != args.downstream_variant:
+            raise ConfigError(
+                f"-v {args.downstream_variant}: {path} was trained with {values['corpus'].get(key)}; leave -v out, or give -n"
+            )
     config = _checked(task, validate(downstream_schema(task), _stored(values, args), str(path)), arguments)
     return Plan(task, arguments, config, Path(args.expdir) if args.expdir else path.parent, path, state)
 
@@ -137,20 +183,38 @@ def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], fo
     return Plan(task, arguments, _checked(task, config, arguments), folder)
 
 
-def _configuration(args: argparse.Namespace, task: type[Task], preset: str) -> DownstreamConfig:
+def _configuration(args: argparse.Namespace, task: type[Task], preset: str) -> TaskConfig:
     """The preset's configuration, or that of `-c`, with everything typed applied."""
     path = Path(args.config) if args.config else (task.recipes or CONFIGS / "downstream") / preset / f"{task.name}.yaml"
     config = resolve(downstream_schema(task), path, args.override)
-    return validate(downstream_schema(task), _stored(config.model_dump(mode="json"), args), str(path))
+    values = _stored(config.model_dump(mode="json"), args)
+    if args.downstream_variant:
+        values["corpus"] |= {_variant_key(task, args.downstream_variant): args.downstream_variant}
+    return validate(downstream_schema(task), values, str(path))
 
 
-def _checked(task: type[Task], config: DownstreamConfig, arguments: Arguments) -> DownstreamConfig:
+def _variant_key(task: type[Task], variant: str) -> str:
+    """The key of the corpus block that `-v` sets. Raises ConfigError for a task without variants, or an unknown one."""
+    known = task.variants if issubclass(task, HeadTask) else ()
+    if not known:
+        raise ConfigError(f"-v {variant}: {task.name} has no variants; leave it out")
+    if variant not in known:
+        raise ConfigError(f"-v {variant}: {task.name} has {', '.join(known)}, and all")
+    return task.variant_key  # type: ignore[attr-defined]
+
+
+def _checked(task: type[Task], config: TaskConfig, arguments: Arguments) -> TaskConfig:
     """The configuration with whole paths. Raises ConfigError for what it names in vain."""
     manifests = config.corpus.manifests
     if manifests and arguments.demo:
         raise ConfigError("config.corpus.manifests names own data and --demo the built-in corpora: give one of them")
     if arguments.upstream_trainable and config.store.mode == "frames":
         raise ConfigError("--store frames keeps what a frozen upstream gives, and -f trains it: give one of them")
+    quirks = [quirk.name for quirk in task.quirks]
+    for name in config.quirks:
+        if name not in quirks:
+            known = f"(quirks: {', '.join(quirks) or 'none'})"
+            raise ConfigError(f"config.quirks.{name}: {task.name} has no such quirk{did_you_mean(name, quirks)} {known}")
     for split, manifest in manifests.items():
         if split not in task.splits:
             raise ConfigError(f"config.corpus.manifests.{split}: {task.name} has no such split{did_you_mean(split, list(task.splits))}")
@@ -169,13 +233,15 @@ def _given(args: argparse.Namespace, tasks: Registry) -> tuple[type[Task], dict[
     return tasks.load(name), typed(args, name)
 
 
-def _folder(args: argparse.Namespace, task: type[Task], given: dict[str, Any]) -> Path:
+def named_experiment(args: argparse.Namespace, task: type[Task], upstream_name: str) -> Path:
+    """The folder that `-p` or `-n` names, or the default one."""
     if args.expdir and args.expname:
         raise ConfigError("-n names an experiment and -p its folder: give one of them")
     if args.expdir:
         return Path(args.expdir)
     stem = f"-{Path(args.upstream_ckpt).stem}" if args.upstream_ckpt else ""
-    return Path("result/downstream") / (args.expname or f"{task.name}-{given['upstream']}{stem}")
+    variant = f"-{args.downstream_variant}" if args.downstream_variant else ""
+    return Path("result/downstream") / (args.expname or f"{task.name}-{upstream_name}{stem}{variant}")
 
 
 def _stored(values: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:

@@ -55,9 +55,23 @@ def metric_entries(metrics: Sequence[Metric], scores: Mapping[str, Score]) -> di
     return {m.name: {**asdict(scores[m.name]), "unit": m.unit, "higher_is_better": m.higher_is_better} for m in found}
 
 
-def today() -> str:
-    """The date and time of a result, UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+def entry(
+    metrics: Sequence[Metric], scores: Mapping[str, Score], *, utterances: int, checkpoint: str, step: int,
+    selection: str, demo: bool, fingerprints: Mapping[str, str], cost: Cost,
+) -> dict[str, Any]:  # fmt: skip
+    """A split's entry, made now."""
+    return {
+        "metrics": metric_entries(metrics, scores),
+        "utterances": utterances,
+        "checkpoint": checkpoint,
+        "step": step,
+        "selection": selection,
+        "demo": demo,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "fingerprints": dict(fingerprints),
+        "versions": versions(),
+        "cost": asdict(cost),
+    }
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -102,9 +116,18 @@ def score_rows(split: str, entry: dict[str, Any]) -> list[list[str]]:
     mark = "demo" if entry["demo"] else ""
     rest = [str(entry["utterances"]), entry["checkpoint"], mark]
     return [
-        [split, name, f"{found['value']:.2f} {found['unit']}".strip(), f"{found['low']:.2f} – {found['high']:.2f}", *rest]
+        [split, name, _figure(found["value"], found), f"{_bare(found['low'], found)} – {_bare(found['high'], found)}", *rest]
         for name, found in entry["metrics"].items()
     ]
+
+
+def _figure(value: float, metric: Mapping[str, Any]) -> str:
+    return f"{_bare(value, metric)} {metric['unit']}".strip()
+
+
+def _bare(value: float, metric: Mapping[str, Any]) -> str:
+    """Two digits of a percentage, four of a fraction."""
+    return f"{value:.2f}" if metric["unit"] == "%" else f"{value:.4f}"
 
 
 SCORE_HEADER = ["split", "metric", "value", "95 % interval", "utterances", "checkpoint", "data"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +16,41 @@ from corpus.batching import evaluation_batches
 from corpus.errors import DataError
 from corpus.fingerprint import file_states, fingerprint
 from engine import checkpoint, experiment, sources, store
+from engine.config import DownstreamConfig
 from engine.data import demo_folder
 from engine.device import accelerator as build_accelerator
 from engine.errors import CheckpointError, ConfigError, did_you_mean
-from engine.evaluation import MAX_CUTS, Evaluator
+from engine.evaluation import MAX_CUTS, Evaluation, Evaluator
 from engine.plan import Plan
 from engine.probe import Probe
 from engine.randomness import seed_all
 from engine.specaug import SpecAugment
-from engine.task import Task
+from engine.task import FRAME_ROUNDING, PADDED_TIME_MASKS, Classes, HeadTask, Outcomes, Setting, Task
 from upstream.featurizer import Featurizer
 
 log = logging.getLogger("weir")
 
 
 class Session:
-    """One plan, built on this process's device.
-
-    Attributes:
-        frozen: the upstream where it only encodes; None where it is part of the probe.
-    """
+    """One plan, built on this process's device: task, data, upstream, and where its representations come from."""
 
     def __init__(self, plan: Plan, device: str | None, audio_only: bool = False) -> None:
-        unused = plan.arguments.upstream_trainable and plan.arguments.layer is not None  # what lies above the chosen layer
-        self.plan, self.accelerator = plan, build_accelerator(device, plan.arguments.precision, unused)
+        arguments = plan.arguments
+        unused = arguments.upstream_trainable and arguments.layer is not None  # what lies above the chosen layer
+        self.plan, self.accelerator = plan, build_accelerator(device, arguments.precision, unused)
         experiment.start_logging(self.main)
         root = None if audio_only else self._data_folder()
-        corpus = plan.config.corpus.model_copy(update={"root": root, "demo": plan.arguments.demo})
+        corpus = plan.config.corpus.model_copy(update={"root": root, "demo": arguments.demo})
         self.config = plan.config.model_copy(update={"corpus": corpus})
-        self.task: Task = plan.task(corpus, self.config.head, self.config.protocol)
-        arguments = plan.arguments
         with self.accelerator.main_process_first():
             encoder = upstream.load(arguments.upstream, arguments.upstream_ckpt, padding=arguments.padding)
         self.upstream_fingerprint = upstream.fingerprint(encoder)
         self.encoder = encoder.to(self.device)
-        if arguments.upstream_trainable and not any(True for _ in encoder.parameters()):
-            raise ConfigError(f"-f: {arguments.upstream} has nothing to train; leave -f out")
-        self.frozen = None if arguments.upstream_trainable else sources.Frozen(encoder, self.device, self.accelerator.autocast)
-        self.probe = self._build_probe().to(self.device)
-        self.evaluator = Evaluator(self.task, self.probe, self.frozen, self.accelerator)
+        self.frozen: sources.Frozen | None = None
+        if not arguments.upstream_trainable:
+            self.frozen = sources.Frozen(encoder, self.device, self.accelerator.autocast)
+        self.task: Task = plan.task(corpus, self.config.head, self._setting({}))
+        self._cuts: dict[str, CutSet] = {}
 
     @property
     def main(self) -> bool:
@@ -64,6 +61,9 @@ class Session:
     def device(self) -> torch.device:
         return self.accelerator.device
 
+    def _setting(self, classes: Classes) -> Setting:
+        return Setting(self.config.protocol, self.config.quirks, classes, self.encoder.stride)
+
     def _data_folder(self) -> Path | None:
         if self.plan.arguments.data:
             return Path(self.plan.arguments.data)
@@ -73,15 +73,107 @@ class Session:
         with self.accelerator.main_process_first():
             return demo_folder(self.plan.task.demo_corpus)
 
+    def current_fingerprint(self) -> str:
+        """The upstream's fingerprint; a trained one's is that of its weights now."""
+        return self.upstream_fingerprint if self.frozen is not None else upstream.fingerprint(self.encoder)
+
+    def cuts(self, split: str) -> CutSet:
+        """The utterances of a split. Raises DataError for an unknown or empty one, or one that this data does not give."""
+        if split in self._cuts:
+            return self._cuts[split]
+        check_split(self.plan.task, split)
+        if why := self.task.unavailable(split):
+            raise DataError(f"{self.task.name} has no split {split} here: {why}")
+        with self.accelerator.main_process_first():
+            cuts = self.task.cuts(split).to_eager()
+        if not len(cuts):
+            raise DataError(f"split {split} of {self.task.name} is empty in {self.config.corpus.root}")
+        self._cuts[split] = cuts
+        return cuts
+
+    def evaluation_batches(self, cuts: Iterable[Cut]) -> list[list[Cut]]:
+        """The batches in which a split is evaluated and stored: the same ones, so that stored equals live."""
+        return evaluation_batches(cuts, self.config.runner.eval_batch_seconds, MAX_CUTS)
+
+    def source(self, split: str, cuts: Sequence[Cut] | None = None) -> sources.Source:
+        """Where the representations of a split come from: the store where it pays, else live.
+
+        Args:
+            cuts: what may be stored; None for the whole split. The rest is computed as it is needed.
+        """
+        live = self.live(split)
+        cuts = list(self.cuts(split)) if cuts is None else cuts
+        if self.frozen is None or not cuts:
+            return live
+        size = sources.estimate_bytes(self.encoder, sum(cut.duration for cut in cuts))
+        folder = store.location(self.upstream_fingerprint, f"{fingerprint(cuts)}/{file_states(cuts)}", self._compute_key())
+        there = self.config.store.mode != "off" and (folder / "index.json").exists()
+        # What is stored already is used however full the disk is now, so that a resumed run reads what it read before.
+        chosen, why = (True, f"{size / 2**30:.2f} GB of frames") if there else sources.should_store(self.config.store, size)
+        if not chosen:
+            log.info("%s: encoded at every step (%s)", split, why)
+            return live
+        found = "read from the store" if there else "encoded once and stored"
+        log.info("%s: %s (%s)", split, found, why)
+        with self.accelerator.main_process_first():
+            if (folder / "index.json").exists():
+                stored = store.Store(folder)
+            else:
+                stored = sources.build_store(folder, self.frozen, self.evaluation_batches(cuts), f"encode {split}", not self.main)
+        return sources.Stored(stored, live)
+
+    def live(self, split: str) -> sources.Live:
+        """Representations computed as they are needed."""
+        return sources.Live(self.encoder.minimum_samples)
+
+    def _compute_key(self) -> str:
+        """What else decides stored values to the last bit: precision, kind of device, and how utterances are batched."""
+        return f"{self.plan.arguments.precision}/{self.device.type}/{self.config.runner.eval_batch_seconds}/{MAX_CUTS}"
+
+
+class HeadSession(Session):
+    """A session whose task trains a head.
+
+    Attributes:
+        probe: featurizer and head, and the upstream where it trains too.
+    """
+
+    task: HeadTask
+    config: DownstreamConfig
+
+    def __init__(self, plan: Plan, device: str | None, audio_only: bool = False) -> None:
+        super().__init__(plan, device, audio_only)
+        if plan.arguments.upstream_trainable and not any(True for _ in self.encoder.parameters()):
+            raise ConfigError(f"-f: {plan.arguments.upstream} has nothing to train; leave -f out")
+        classes = plan.state.get("Classes", {}) if plan.state else self.task.find_classes(self.cuts(self.task.train_split))
+        self.task = plan.task(self.config.corpus, self.config.head, self._setting(classes))  # type: ignore[assignment]
+        self.probe = self._build_probe().to(self.device)
+        self.evaluator = Evaluator(self.task, self.probe, self.frozen, self.accelerator)
+
     def _build_probe(self) -> Probe:
         arguments, config, encoder = self.plan.arguments, self.config, self.encoder
         seed_all(arguments.seed, "head")
         featurizer = Featurizer(encoder.num_states, encoder.dim, arguments.layer, arguments.upstream_feature_normalize)
         head = self.task.build_head(encoder.dim, encoder.stride)
-        superb = config.protocol == "superb"
-        specaug = SpecAugment(config.specaug, encoder.dim, mask_padded=superb) if config.specaug else None
+        padded_masks = self.task.keeps(PADDED_TIME_MASKS)
+        specaug = SpecAugment(config.specaug, encoder.dim, mask_padded=padded_masks) if config.specaug else None
         trained = encoder if arguments.upstream_trainable else None
-        return Probe(featurizer, head, specaug, trained, stride=encoder.stride if superb else None)
+        return Probe(featurizer, head, specaug, trained, stride=encoder.stride if self.task.keeps(FRAME_ROUNDING) else None)
+
+    def live(self, split: str) -> sources.Live:
+        return sources.Live(self.encoder.minimum_samples, self.task.label if self.task.is_labelled(split) else None)
+
+    def outcomes(self, split: str, source: sources.Source | None = None) -> Outcomes:
+        """What the probe gives for a split now, before it is collected."""
+        cuts = self.cuts(split)
+        title = f"{split}{self.plan.mark}"
+        return self.evaluator.outcomes(split, source or self.live(split), self.evaluation_batches(cuts), title, not self.main).outcomes
+
+    def evaluate(self, split: str, source: sources.Source | None = None) -> Evaluation:
+        """Predictions and scores of a split with the weights of now."""
+        batches = self.evaluation_batches(self.cuts(split))
+        ran = self.evaluator.outcomes(split, source or self.live(split), batches, f"{split}{self.plan.mark}", not self.main)
+        return self.evaluator.score(ran, lambda: self.outcomes(self.task.dev_split))
 
     def load_weights(self, state: dict[str, Any], path: Path) -> None:
         """Take the probe's weights from a checkpoint. Raises CheckpointError where they do not fit."""
@@ -105,56 +197,10 @@ class Session:
                 f"{self.plan.arguments.upstream_ckpt or 'the published ones'} hold now ({self.upstream_fingerprint[:12]})"
             )
 
-    def current_fingerprint(self) -> str:
-        """The upstream's fingerprint; a trained one's is that of its weights now."""
-        return self.upstream_fingerprint if self.frozen is not None else upstream.fingerprint(self.encoder)
-
     def last_run(self) -> dict[str, Any]:
         """What the newest states in the folder say of the run; empty where there are none."""
         newest = experiment.newest(self.plan.checkpoint.parent if self.plan.checkpoint else self.plan.folder)
         return checkpoint.load(newest)["Run"] if newest else {}
-
-    def cuts(self, split: str) -> CutSet:
-        """The utterances of a split. Raises DataError for an unknown or empty one."""
-        check_split(self.plan.task, split)
-        with self.accelerator.main_process_first():
-            cuts = self.task.cuts(split).to_eager()
-        if not len(cuts):
-            raise DataError(f"split {split} of {self.task.name} is empty in {self.config.corpus.root}")
-        return cuts
-
-    def evaluation_batches(self, cuts: CutSet) -> list[list[Cut]]:
-        """The batches in which a split is evaluated and stored: the same ones, so that stored equals live."""
-        return evaluation_batches(cuts, self.config.runner.eval_batch_seconds, MAX_CUTS)
-
-    def live(self) -> sources.Live:
-        """Representations computed as they are needed."""
-        return sources.Live(self.task.label, self.encoder.minimum_samples)
-
-    def source(self, cuts: CutSet, split: str) -> sources.Source:
-        """Where the representations of a split come from while training: the store where it pays, else live."""
-        if self.frozen is None:
-            return self.live()
-        size = sources.estimate_bytes(self.encoder, sum(cut.duration for cut in cuts))
-        folder = store.location(self.upstream_fingerprint, f"{fingerprint(cuts)}/{file_states(cuts)}", self._compute_key())
-        there = self.config.store.mode != "off" and (folder / "index.json").exists()
-        # What is stored already is used however full the disk is now, so that a resumed run reads what it read before.
-        chosen, why = (True, f"{size / 2**30:.2f} GB of frames") if there else sources.should_store(self.config.store, size)
-        if not chosen:
-            log.info("%s: encoded at every step (%s)", split, why)
-            return self.live()
-        found = "read from the store" if there else "encoded once and stored"
-        log.info("%s: %s (%s)", split, found, why)
-        with self.accelerator.main_process_first():
-            if (folder / "index.json").exists():
-                stored = store.Store(folder)
-            else:
-                stored = sources.build_store(folder, self.frozen, self.evaluation_batches(cuts), f"encode {split}", not self.main)
-        return sources.Stored(self.task.label, stored)
-
-    def _compute_key(self) -> str:
-        """What else decides stored values to the last bit: precision, kind of device, and how utterances are batched."""
-        return f"{self.plan.arguments.precision}/{self.device.type}/{self.config.runner.eval_batch_seconds}/{MAX_CUTS}"
 
 
 def check_split(task: type[Task], split: str) -> None:
@@ -164,12 +210,12 @@ def check_split(task: type[Task], split: str) -> None:
         raise DataError(f"{task.name} has no split {split!r}{did_you_mean(split, known)} (splits: {', '.join(known)})")
 
 
-def trained_parameters(session: Session) -> int:
+def trained_parameters(session: HeadSession) -> int:
     """Parameters that training changes."""
     return sum(p.numel() for p in session.probe.parameters() if p.requires_grad)
 
 
-def headline(session: Session) -> str:
+def headline(session: HeadSession) -> str:
     """What is about to run, in one line."""
     arguments, config = session.plan.arguments, session.config
     weights = f" ({arguments.upstream_ckpt})" if arguments.upstream_ckpt else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from lhotse.cut import Cut
 from torch import Tensor
 from tqdm import tqdm
@@ -24,10 +25,13 @@ from upstream.base import Representation, Upstream
 
 @dataclass(frozen=True)
 class Loaded:
-    """One micro-batch, read: audio, or a stored representation.
+    """One micro-batch, read: stored representations, audio to encode, or some of each.
 
     Attributes:
+        labels: None for each utterance of a split without labels.
         samples: (B,) valid samples.
+        representation: of the first utterances.
+        audio: of the others.
     """
 
     utt_ids: list[str]
@@ -41,18 +45,21 @@ class Live:
     """Reads audio; the upstream computes.
 
     Args:
-        label: what the task's loss needs of a cut.
         minimum_samples: the shortest utterance that the upstream encodes.
+        label: what the task's loss needs of a cut; None for a split without labels.
     """
 
-    def __init__(self, label: Callable[[Cut], Any], minimum_samples: int) -> None:
-        self.label, self.minimum_samples = label, minimum_samples
+    def __init__(self, minimum_samples: int, label: Callable[[Cut], Any] | None = None) -> None:
+        self.minimum_samples, self.label = minimum_samples, label
+
+    def labels(self, cuts: Sequence[Cut]) -> list[Any]:
+        return [None if self.label is None else self.label(cut) for cut in cuts]
 
     def load(self, cuts: Sequence[Cut]) -> Loaded:
         batch = load_batch(cuts)
         for utt_id, samples in zip(batch.utt_ids, batch.lengths.tolist(), strict=True):
             check_samples(utt_id, samples, self.minimum_samples)
-        return Loaded(batch.utt_ids, [self.label(cut) for cut in cuts], batch.lengths, audio=batch)
+        return Loaded(batch.utt_ids, self.labels(cuts), batch.lengths, audio=batch)
 
 
 def check_samples(name: str, samples: int, least: int) -> None:
@@ -62,15 +69,24 @@ def check_samples(name: str, samples: int, least: int) -> None:
 
 
 class Stored:
-    """Reads a finished store."""
+    """Reads a finished store, and the audio of what it does not hold: parts that are cut out anew each time."""
 
-    def __init__(self, label: Callable[[Cut], Any], stored: store.Store) -> None:
-        self.label, self.store = label, stored
+    def __init__(self, stored: store.Store, live: Live) -> None:
+        self.store, self.live = stored, live
 
     def load(self, cuts: Sequence[Cut]) -> Loaded:
-        utt_ids = [cut.id for cut in cuts]
+        known = [cut for cut in cuts if cut.id in self.store.entries]
+        others = [cut for cut in cuts if cut.id not in self.store.entries]
+        if not known:
+            return self.live.load(others)
+        utt_ids = [cut.id for cut in known]
         representation, samples = self.store.read(utt_ids)
-        return Loaded(utt_ids, [self.label(cut) for cut in cuts], samples, representation=representation)
+        first = Loaded(utt_ids, self.live.labels(known), samples, representation=representation)
+        if not others:
+            return first
+        second = self.live.load(others)
+        samples = torch.cat([samples, second.samples])
+        return Loaded(utt_ids + second.utt_ids, first.labels + second.labels, samples, second.audio, representation)
 
 
 Source = Live | Stored
@@ -84,13 +100,22 @@ class Frozen:
 
     def represent(self, loaded: Loaded) -> Representation:
         """The representation of a micro-batch on the device."""
+        parts = []
         if loaded.representation is not None:
             states, lengths = loaded.representation.hidden_states, loaded.representation.lengths
-            return Representation(states.to(self.device, non_blocking=True), lengths.to(self.device))
-        assert loaded.audio is not None
-        batch = loaded.audio.to(self.device)
-        with torch.no_grad(), self.autocast():
-            return self.upstream(batch.wavs, batch.lengths)
+            parts.append(Representation(states.to(self.device, non_blocking=True), lengths.to(self.device)))
+        if loaded.audio is not None:
+            batch = loaded.audio.to(self.device)
+            with torch.no_grad(), self.autocast():
+                parts.append(self.upstream(batch.wavs, batch.lengths))
+        return parts[0] if len(parts) == 1 else _joined(*parts)
+
+
+def _joined(first: Representation, second: Representation) -> Representation:
+    """Two batches as one, padded to the longer."""
+    frames = max(first.hidden_states.shape[2], second.hidden_states.shape[2])
+    states = [F.pad(part.hidden_states, (0, 0, 0, frames - part.hidden_states.shape[2])) for part in (first, second)]
+    return Representation(torch.cat(states, 1), torch.cat([first.lengths, second.lengths]))
 
 
 def estimate_bytes(upstream: Upstream, seconds: float) -> int:
@@ -116,7 +141,7 @@ def should_store(config: Store, size: int) -> tuple[bool, str]:
 
 def build_store(folder: Path, frozen: Frozen, batches: Sequence[Sequence[Cut]], title: str, quiet: bool) -> store.Store:
     """Encode every batch once and store it."""
-    live = Live(lambda cut: None, frozen.upstream.minimum_samples)
+    live = Live(frozen.upstream.minimum_samples)
 
     def encoded():  # type: ignore[no-untyped-def]
         for cuts in tqdm(batches, desc=title, unit="batch", disable=quiet, leave=False):

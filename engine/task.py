@@ -174,8 +174,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     card: ClassVar[Card]
-    metrics: ClassVar[tuple[Metric, ...]]
-    """The first one is the main metric: it selects the best checkpoint, or the best layer."""
+    metrics: tuple[Metric, ...]
+    """The first one is the main metric: it selects the best checkpoint, or the best layer. A quirk may choose another one."""
     splits: ClassVar[tuple[str, ...]]
     dev_split: ClassVar[str] = "dev"
     test_split: ClassVar[str] = "test"
@@ -212,7 +212,7 @@ class HeadTask(Task):
 
     train_split: ClassVar[str] = "train"
     best_checkpoint: ClassVar[str] = "dev-best.ckpt"
-    chosen_on_test: ClassVar[bool] = False
+    chosen_on_test: bool = False
     """True where the published number is that of the best of all saved checkpoints on the test split (ASV)."""
     variants: ClassVar[tuple[str, ...]] = ()
     """What `-v` may name, such as the folds of a cross-validation; the first one is the default."""
@@ -247,6 +247,10 @@ class HeadTask(Task):
     @abstractmethod
     def predict(self, output: Any, utt_ids: Sequence[str]) -> list[Outcome]:
         """One outcome an utterance, in order: a `Prediction` without its reference, or what `collect` makes predictions of."""
+
+    def infer(self, output: Any, utt_ids: Sequence[str]) -> list[Prediction]:
+        """What `-m inference` prints of each utterance; for tasks whose outcomes are no predictions."""
+        return self.predict(output, utt_ids)
 
     def reference(self, cut: Cut) -> str:
         """What a prediction is compared with."""

@@ -50,6 +50,10 @@ class Featurizer(nn.Module):
         mixed = torch.tensordot(weights, self._normalized(states), dims=1)
         return mixed, representation.lengths
 
+    def layer_weights(self) -> list[float] | None:
+        """The share of each hidden state in the sum; None where one state is taken alone."""
+        return None if self.layer is not None else torch.softmax(self.weights.detach().float(), dim=0).tolist()
+
     def _normalized(self, states: Tensor) -> Tensor:
         return F.layer_norm(states, states.shape[-1:]) if self.normalize else states
 

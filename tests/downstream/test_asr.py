@@ -12,14 +12,14 @@ from corpus.batching import Batching
 from corpus.errors import DataError
 from corpus.units import CHARACTERS
 from downstream.asr import ASR, TASK
-from engine.task import Prediction
+from engine.task import Prediction, Setting
 from tests.engine import make
 from tests.engine.make import Outcome
 
 
 def task(data: Path | None = None, protocol: str = "superb") -> ASR:
     corpus = ASR.Corpus(root=data, batching=Batching(batch_size=2))
-    return ASR(corpus, ASR.Head(projection=8, hidden=8, layers=1), protocol)  # type: ignore[arg-type]
+    return ASR(corpus, ASR.Head(projection=8, hidden=8, layers=1), Setting(protocol))  # type: ignore[arg-type]
 
 
 def test_declaration_is_that_of_the_benchmark() -> None:

@@ -162,9 +162,9 @@ def test_estimated_size_is_that_of_the_stored_file(tmp_path: Path, data: Path, e
 def test_stored_representation_equals_the_live_one(tmp_path: Path, data: Path, encoder: Path) -> None:
     """Bit for bit in the batches that it was stored by, within float error in others."""
     model, cuts = upstream.load("tera", encoder), librispeech.read(data / "LibriSpeech", "train-clean-100")
-    frozen, live = sources.Frozen(model, torch.device("cpu"), torch.no_grad), sources.Live(lambda cut: cut.id, 400)
+    frozen, live = sources.Frozen(model, torch.device("cpu"), torch.no_grad), sources.Live(400, lambda cut: cut.id)
     by_length = evaluation_batches(cuts, 60.0, 3)
-    stored = sources.Stored(lambda cut: cut.id, sources.build_store(tmp_path / "s", frozen, by_length, "", True))
+    stored = sources.Stored(sources.build_store(tmp_path / "s", frozen, by_length, "", True), live)
     for batch, exact in [*((batch, True) for batch in by_length), *(([cut], False) for cut in cuts)]:
         one, two = live.load(batch), stored.load(batch)
         assert one.utt_ids == two.utt_ids == one.labels == two.labels

@@ -1,0 +1,44 @@
+"""s3prl's names of tasks and paths of configurations, mapped by `configs/aliases.yaml`; what is used is printed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from engine import yaml12
+from engine.config import CONFIGS
+from engine.errors import ConfigError
+
+
+def apply(args: argparse.Namespace) -> None:
+    """Replace old names in what was typed by ours. Raises ConfigError where an old name needs `-c` to say which task it is."""
+    found = table()
+    task = found["tasks"].get(args.downstream)
+    if isinstance(task, dict):
+        task = _by_configuration(args, task)
+    if task is not None:
+        print(f"-d {args.downstream} is {task} here", file=sys.stderr)
+        args.downstream = task
+    if args.config and not Path(args.config).exists() and _is_old(args.config, found["configurations"]):
+        print(f"-c {args.config} is the recipe of {args.downstream} here (preset {args.preset or 'by the data'})", file=sys.stderr)
+        args.config = None
+
+
+def table() -> dict[str, Any]:
+    """The content of `configs/aliases.yaml`."""
+    return yaml12.read(CONFIGS / "aliases.yaml")
+
+
+def _by_configuration(args: argparse.Namespace, tasks: dict[str, str]) -> str:
+    name = PurePosixPath(args.config or "").name
+    if name not in tasks:
+        choices = " or ".join(f"-d {task} (-d {args.downstream} -c downstream/{args.downstream}/{file})" for file, task in tasks.items())
+        raise ConfigError(f"-d {args.downstream} means several tasks: give {choices}")
+    return tasks[name]
+
+
+def _is_old(path: str, known: list[str]) -> bool:
+    """Whether a path ends as one of s3prl's."""
+    return any(PurePosixPath(path).parts[-len(PurePosixPath(old).parts) :] == PurePosixPath(old).parts for old in known)

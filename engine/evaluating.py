@@ -1,0 +1,133 @@
+"""`-m evaluate`: a trained head on splits; predictions, results.json, and a table on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from corpus.fingerprint import fingerprint
+from engine import checkpoint, experiment, results
+from engine.evaluation import Evaluation, write_predictions
+from engine.plan import Plan
+from engine.session import HeadSession, check_split, trained_parameters
+from engine.sources import Source
+
+Entries = dict[str, dict[str, Any]]
+"""Split entries of results.json by split."""
+
+
+def run(plan: Plan, args: argparse.Namespace) -> int:
+    """Evaluate, and print the table."""
+    entries = evaluate(plan, args)
+    if entries is not None:
+        show(plan, entries, bool(args.json))
+    return 0
+
+
+def evaluate(plan: Plan, args: argparse.Namespace) -> Entries | None:
+    """Evaluate a checkpoint, or an experiment, on splits. Returns their entries; None on all but the main process."""
+    assert plan.checkpoint is not None and plan.state is not None
+    splits = args.evaluate_split or [plan.task.test_split]
+    for split in splits:
+        check_split(plan.task, split)
+    session = HeadSession(plan, args.device)
+    session.check_upstream(plan.state, plan.checkpoint)
+    session.load_weights(plan.state, plan.checkpoint)
+    results.check_same_run(plan.folder, record(session, plan.state))
+    entries: Entries = {}
+    for split in splits:
+        if plan.is_experiment and session.task.chosen_on_test and split == session.task.test_split:
+            entries |= _choose_on_test(session, plan.checkpoint.parent)
+            continue
+        source = session.source(split) if args.store else session.live(split)
+        entries[split] = evaluate_split(session, split, plan.checkpoint, plan.state, source=source)
+    return entries if session.main else None
+
+
+def show(plan: Plan, entries: Entries, as_json: bool) -> None:
+    """Print entries on stdout, and where they were written on stderr."""
+    if as_json:
+        print(json.dumps({"task": plan.task.name, "upstream": plan.arguments.upstream, "demo": plan.arguments.demo, "splits": entries}))
+    else:
+        rows = [row for split, entry in entries.items() for row in results.score_rows(split, entry)]
+        print(results.table([results.SCORE_HEADER, *rows]))
+    print(f"written to {plan.folder / 'results.json'}", file=sys.stderr)
+
+
+def _choose_on_test(session: HeadSession, folder: Path) -> Entries:
+    """Every saved checkpoint on the test split, the best one kept as `test`, as the benchmark's script does; beside it, as
+    `test-dev-selected`, the checkpoint that was the best one on the development split."""
+    split, main = session.task.test_split, session.task.metrics[0]
+    source = session.source(split)
+    found: list[tuple[float, Path]] = []
+    for path in experiment.states(folder):
+        session.load_weights(checkpoint.load(path), path)
+        value = session.evaluate(split, source).scores[main.name].value
+        found.append((value if main.higher_is_better else -value, path))
+    _, best = max(found, key=lambda pair: pair[0])
+    entries = {split: _evaluate_at(session, split, best, source, selection="test")}
+    on_dev = folder / session.task.best_checkpoint
+    if on_dev.exists():
+        name = f"{split}-dev-selected"
+        entries[name] = _evaluate_at(session, split, on_dev, source, name=name)
+    elif session.main:
+        why = session.task.unavailable(session.task.dev_split) or "nothing was evaluated on dev while it trained"
+        print(f"{split}-dev-selected is left out: {why}", file=sys.stderr)
+    return entries
+
+
+def _evaluate_at(session: HeadSession, split: str, path: Path, source: Source, **how: str) -> dict[str, Any]:
+    state = checkpoint.load(path)
+    session.load_weights(state, path)
+    return evaluate_split(session, split, path, state, source=source, **how)
+
+
+def evaluate_split(
+    session: HeadSession, split: str, path: Path, state: dict[str, Any],
+    *, source: Source | None = None, name: str | None = None, selection: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Evaluate one split with the weights that are loaded, those of the checkpoint `path`; write its predictions and its entry.
+
+    Args:
+        name: of the entry, where it is not the split's.
+        selection: `dev`, `test` or `last`; by default as the checkpoint's name says.
+    """
+    outcome, task = session.evaluate(split, source), session.task
+    entry = _entry(session, outcome, path, state, fingerprint(session.cuts(split)))
+    entry["selection"] = selection or ("dev" if path.name == task.best_checkpoint else "last")
+    if session.main:
+        folder = session.plan.folder
+        write_predictions(folder / "predictions" / f"{name or split}.jsonl", outcome.predictions)
+        results.update(folder, record(session, state), name or split, entry)
+    return entry
+
+
+def _entry(session: HeadSession, outcome: Evaluation, path: Path, state: dict[str, Any], corpus: str) -> dict[str, Any]:
+    fingerprints = {"upstream": session.current_fingerprint(), "corpus": corpus}
+    cost = results.Cost(outcome.seconds, results.peak_memory_bytes(), 0)
+    return results.entry(
+        session.task.metrics, outcome.scores, utterances=len(outcome.predictions), checkpoint=path.name, step=state["Step"],
+        selection="last", demo=session.plan.arguments.demo, fingerprints=fingerprints, cost=cost,
+    )  # fmt: skip
+
+
+def record(session: HeadSession, state: dict[str, Any]) -> dict[str, Any]:
+    """The run's own keys in results.json; the cost is that of the whole run, as far as it is known."""
+    arguments = state["Args"]
+    run = max([state["Run"], session.last_run()], key=lambda run: run.get("step", 0))
+    return {
+        "task": session.task.name,
+        "upstream": arguments["upstream"],
+        "protocol": state["Config"]["protocol"],
+        "preset": arguments["preset"],
+        "demo": arguments["demo"],
+        "config": {**state["Config"], "args": arguments},
+        "seed": arguments["seed"],
+        "versions": results.versions(),
+        "fingerprints": state["Fingerprints"],
+        "cost": asdict(results.Cost(run["seconds"], run["peak_memory_bytes"], trained_parameters(session))),
+    }

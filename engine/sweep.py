@@ -1,0 +1,213 @@
+"""One command, several runs: every fold of a cross-validation (`-v all`), or one head a hidden state (`--layers all`).
+
+Each member is a run of its own in a sub-folder. What they give together stands in the folder's `results.json`: the mean over folds, or
+the layer that is the best one on dev; `sweep.json` names the members, `layers.json` and `layers.png` show the metric over the layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from corpus.files import write_atomically
+from engine import experiment, results
+from engine.errors import CheckpointError, ConfigError
+from engine.plan import named_experiment, plan_evaluation, plan_training
+from engine.task import HeadTask, Metric
+from upstream.registry import Registry
+
+Kind = Literal["variants", "layers"]
+FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep's folder says of itself; `members` are sub-folders, in order."""
+
+    kind: Kind
+    task: str
+    members: list[str]
+
+
+def asked_for(args: argparse.Namespace) -> Kind | None:
+    """Which sweep the command line asks for."""
+    if args.layers and args.downstream_variant == "all":
+        raise ConfigError("--layers all and -v all: give one of them")
+    return "layers" if args.layers else "variants" if args.downstream_variant == "all" else None
+
+
+def is_sweep(folder: Path) -> bool:
+    return (folder / FILE).is_file()
+
+
+def train(kind: Kind, args: argparse.Namespace, tasks: Registry) -> int:
+    """Train every member, then write down what they give together on dev."""
+    if args.past_exp or args.check:
+        raise ConfigError(f"{'-e' if args.past_exp else '--check'} means one run; name the fold with -v, or the layer with -l")
+    if not args.downstream or not args.upstream:
+        raise ConfigError("-u names the upstream and -d the task (see --list)")
+    task: type[HeadTask] = tasks.load(args.downstream)
+    members = _members(kind, args, task)
+    plain = copy(args)
+    plain.downstream_variant = plain.layers = None
+    folder = named_experiment(plain, task, args.upstream)
+    if is_sweep(folder) and not (args.auto_resume or args.overwrite):
+        raise ConfigError(f"{folder} holds a sweep: give -a to go on with it, --overwrite to replace it, or -n for another name")
+    if not is_sweep(folder):
+        experiment.claim(folder, False, bool(args.overwrite))
+    plans = [(name, changed, plan_training(changed, tasks)) for name, changed in _each(plain, folder, members)]
+    from engine import training
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, json.dumps({"kind": kind, "task": task.name, "members": [name for name, _ in members]}, indent=2))
+    for number, (name, changed, plan) in enumerate(plans, 1):
+        print(f"{name} ({number} of {len(plans)})", file=sys.stderr)
+        training.run(plan, changed)
+    combine(folder, task, [task.dev_split])
+    print(f"trained: {folder}\nevaluate it: python run_downstream.py -m evaluate -e {folder}", file=sys.stderr)
+    return 0
+
+
+def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
+    """Evaluate every member, then write down and print what they give together."""
+    from engine import evaluating
+
+    if args.expdir:
+        raise ConfigError("-p is for one checkpoint; a sweep's results stand in its own folder")
+    found = read(folder)
+    task: type[HeadTask] = tasks.load(found.task)
+    splits = args.evaluate_split or [task.test_split]
+    for name in found.members:
+        member = copy(args)
+        member.past_exp, member.upstream, member.upstream_ckpt, member.expname = str(folder / name), None, None, None
+        member.downstream = member.downstream_variant = None
+        evaluating.evaluate(plan_evaluation(member, tasks), member)
+    entries = combine(folder, task, splits)
+    rows = [row for split, entry in entries.items() for row in results.score_rows(split, entry)]
+    if args.json:
+        print(json.dumps({"task": task.name, "splits": entries}))
+    else:
+        print(results.table([results.SCORE_HEADER, *rows]))
+    print(f"written to {folder / 'results.json'}", file=sys.stderr)
+    return 0
+
+
+def read(folder: Path) -> Sweep:
+    """The sweep in a folder. Raises CheckpointError where its file is broken."""
+    try:
+        return Sweep(**json.loads((folder / FILE).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / FILE} is broken ({error}); train the sweep again with --overwrite") from None
+
+
+def _members(kind: Kind, args: argparse.Namespace, task: type[HeadTask]) -> list[tuple[str, dict[str, Any]]]:
+    """Sub-folder and changed arguments of each member."""
+    if kind == "variants":
+        if not getattr(task, "variants", ()):
+            raise ConfigError(f"-v all: {task.name} has no variants; leave it out")
+        return [(name, {"downstream_variant": name}) for name in task.variants]
+    if args.upstream_layer_selection is not None or args.upstream_feature_selection is not None:
+        raise ConfigError("--layers all takes every hidden state in turn: leave -l and -s out")
+    import upstream
+    from engine.data import named_folder
+
+    shipped = None if args.data or named_folder(args.data, args.demo) else upstream.shipped_for(upstream.check(args.upstream, None))
+    encoder = upstream.load(args.upstream, args.upstream_ckpt or shipped)
+    return [(f"layer{layer}", {"upstream_layer_selection": layer}) for layer in range(encoder.num_states)]
+
+
+def _each(args: argparse.Namespace, folder: Path, members: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, argparse.Namespace]]:
+    """The command line of each member."""
+    found = []
+    for name, changes in members:
+        changed = argparse.Namespace(**{**vars(args), **changes, "expdir": str(folder / name), "expname": None})
+        found.append((name, changed))
+    return found
+
+
+def combine(folder: Path, task: type[HeadTask], splits: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Write what the members give together on these splits into the folder's results. Returns the entries."""
+    found = read(folder)
+    records = [results.read(folder / name) for name in found.members]
+    entries = {}
+    for split in splits:
+        of_split = [record.get("splits", {}).get(split) for record in records]
+        if not all(of_split):
+            missing = [name for name, entry in zip(found.members, of_split, strict=True) if not entry]
+            raise CheckpointError(f"{folder}: {', '.join(missing)} have no results of split {split}; evaluate the sweep on it first")
+        entries[split] = (
+            _mean(found.members, of_split) if found.kind == "variants" else _best(found.members, records, task.dev_split, split)
+        )
+        results.update(folder, _record(records), split, entries[split])
+    if found.kind == "layers":
+        _draw(folder, records)
+    return entries
+
+
+def _record(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The keys of the sweep: those of its first member, with the cost of all."""
+    costs = [record["cost"] for record in records]
+    cost = {
+        "seconds": math.fsum(cost["seconds"] for cost in costs),
+        "peak_memory_bytes": max(cost["peak_memory_bytes"] for cost in costs),
+        "trained_parameters": costs[0]["trained_parameters"],
+    }
+    return {key: value for key, value in records[0].items() if key not in ("schema", "splits")} | {"cost": cost}
+
+
+def _mean(members: Sequence[str], entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of each metric over the folds. Folds are independent, so that half widths of intervals add in squares."""
+    first = entries[0]
+    metrics = {}
+    for name, metric in first["metrics"].items():
+        values = [entry["metrics"][name] for entry in entries]
+        count = len(values)
+        value = math.fsum(found["value"] for found in values) / count
+        below = math.sqrt(math.fsum((found["value"] - found["low"]) ** 2 for found in values)) / count
+        above = math.sqrt(math.fsum((found["high"] - found["value"]) ** 2 for found in values)) / count
+        metrics[name] = {**metric, "value": value, "low": value - below, "high": value + above}
+    corpora = "".join(entry["fingerprints"]["corpus"] for entry in entries)
+    cost = {"seconds": math.fsum(entry["cost"]["seconds"] for entry in entries), "trained_parameters": 0}
+    return {
+        **first,
+        "metrics": metrics,
+        "utterances": sum(entry["utterances"] for entry in entries),
+        "checkpoint": f"{members[0]}…{members[-1]}/{first['checkpoint']}",
+        "fingerprints": {**first["fingerprints"], "corpus": hashlib.sha256(corpora.encode()).hexdigest()},
+        "cost": {**cost, "peak_memory_bytes": max(entry["cost"]["peak_memory_bytes"] for entry in entries)},
+    }
+
+
+def _best(members: Sequence[str], records: Sequence[dict[str, Any]], dev: str, split: str) -> dict[str, Any]:
+    """The entry of the layer that is the best one on dev (by the task's main metric, its first)."""
+    on_dev = [next(iter(record["splits"][dev]["metrics"].values())) for record in records]
+    sign = 1 if on_dev[0]["higher_is_better"] else -1
+    place = max(range(len(records)), key=lambda index: sign * on_dev[index]["value"])
+    entry = records[place]["splits"][split]
+    return {**entry, "checkpoint": f"{members[place]}/{entry['checkpoint']}"}
+
+
+def _draw(folder: Path, records: Sequence[dict[str, Any]]) -> None:
+    """The main metric over the layers, for every split that all members have."""
+    splits = [split for split in records[0]["splits"] if all(split in record["splits"] for record in records)]
+    name, metric = next(iter(records[0]["splits"][splits[0]]["metrics"].items()))
+    values = {split: [record["splits"][split]["metrics"][name]["value"] for record in records] for split in splits}
+    mark = " (demo)" if records[0]["demo"] else ""
+    write_layers(folder, Metric(name, metric["unit"], metric["higher_is_better"]), values, f"{records[0]['task']}{mark}")
+
+
+def write_layers(folder: Path, metric: Metric, values: dict[str, list[float]], title: str) -> None:
+    """`layers.json` and `layers.png`: a metric over the hidden states, by split."""
+    from engine import plots
+
+    found = {"metric": metric.name, "unit": metric.unit, "higher_is_better": metric.higher_is_better, "values": values}
+    write_atomically(folder / "layers.json", json.dumps(found, indent=2) + "\n")
+    plots.metric_over_layers(folder / "layers.png", values, f"{metric.name} {metric.unit}".strip(), title)

@@ -1,0 +1,127 @@
+"""`-m train`: a head, and with -f the upstream; then the development split at the best checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from corpus.files import write_atomically
+from corpus.fingerprint import fingerprint
+from engine import checkpoint, experiment, plots, results, yaml12
+from engine.errors import CheckpointError
+from engine.evaluating import evaluate_split
+from engine.learners import HeadLearner
+from engine.optim import build_optimizer, build_scheduler
+from engine.plan import Plan
+from engine.session import HeadSession, headline
+from engine.task import HeadTask
+from engine.trainer import Trainer
+
+log = logging.getLogger("weir")
+
+
+def run(plan: Plan, args: argparse.Namespace) -> int:
+    """Train, then record the development split at the best checkpoint."""
+    done = plan.state is not None and plan.state["Step"] >= plan.config.runner.total_steps  # type: ignore[attr-defined]
+    if done and _is_recorded(plan):
+        print(f"{plan.folder} is finished: {plan.state['Step'] if plan.state else 0} steps", file=sys.stderr)
+        return 0
+    session = HeadSession(plan, args.device)
+    if not done:
+        _train(session, args)
+    if session.task.dev_split in _watched(session):
+        _record_best(session)
+    session.accelerator.end_training()
+    if session.main:
+        print(f"trained{plan.mark}: {plan.folder}\nevaluate it: python run_downstream.py -m evaluate -e {plan.folder}", file=sys.stderr)
+    return 0
+
+
+def _is_recorded(plan: Plan) -> bool:
+    """Whether the development split of a finished run stands in its results, from its best checkpoint."""
+    task: type[HeadTask] = plan.task  # type: ignore[assignment]
+    best = plan.folder / task.best_checkpoint
+    if not best.exists():  # nothing was evaluated while it trained
+        return True
+    entry = results.read(plan.folder).get("splits", {}).get(task.dev_split, {})
+    return entry.get("step") == checkpoint.load(best)["Step"]
+
+
+def _watched(session: HeadSession) -> list[str]:
+    """The splits that are evaluated while training, without those that this data cannot give."""
+    splits = []
+    for split in session.config.runner.eval_dataloaders:
+        if why := session.task.unavailable(split):
+            log.info("split %s is left out: %s", split, why)
+        else:
+            splits.append(split)
+    return splits
+
+
+def _train(session: HeadSession, args: argparse.Namespace) -> None:
+    """Run the training loop to its end, from the beginning or from where the plan's checkpoint left off."""
+    plan, initial = session.plan, session.plan.arguments.init_ckpt
+    if initial and plan.state is None:
+        session.load_weights(checkpoint.load(Path(initial)), Path(initial))
+    trainer = _build_trainer(session)
+    if plan.state is not None and plan.checkpoint is not None:
+        session.check_upstream(plan.state, plan.checkpoint)
+        _check_corpus(plan, trainer.identity["Fingerprints"]["corpus"])
+        trainer.restore(plan.state)
+    if session.main:
+        _open_folder(session, args)
+    session.accelerator.wait_for_everyone()
+    log.info("%s", headline(session))
+    trainer.run()
+
+
+def _check_corpus(plan: Plan, now: str) -> None:
+    """Refuse to go on with other training data: the place in the order of batches would mean something else."""
+    then = (plan.state or {}).get("Fingerprints", {}).get("corpus", "unknown")
+    if then != now:
+        raise CheckpointError(
+            f"{plan.checkpoint} was trained on other data ({then[:12]}) than there is now ({now[:12]}); give -n for a new run"
+        )
+
+
+def _build_trainer(session: HeadSession) -> Trainer:
+    plan, config, task = session.plan, session.config, session.task
+    cuts = session.cuts(task.train_split)
+    unvaried = [cut for cut in cuts if (seconds := task.crop_seconds(cut)) is None or cut.duration <= seconds]
+    source = session.source(task.train_split, unvaried)
+    watched = {split: (session.source(split), session.evaluation_batches(session.cuts(split))) for split in _watched(session)}
+    learner = HeadLearner(session.evaluator, cuts, config.corpus.batching, plan.arguments.seed, source, watched)
+    optimizer = build_optimizer(config.optimizer, session.probe.parts.values())
+    scheduler = build_scheduler(config.scheduler, optimizer, config.runner.total_steps)
+    identity: dict[str, Any] = {
+        "Args": asdict(plan.arguments),
+        "Config": config.model_dump(mode="json"),
+        "Classes": dict(task.setting.classes),
+        "Fingerprints": {"upstream": session.upstream_fingerprint, "corpus": fingerprint(cuts)},
+    }
+    return Trainer(
+        session.accelerator, plan.folder, config.runner, learner, optimizer, scheduler,
+        seed=plan.arguments.seed, identity=identity, best_name=task.best_checkpoint, mark=plan.mark,
+    )  # fmt: skip
+
+
+def _open_folder(session: HeadSession, args: argparse.Namespace) -> None:
+    plan = session.plan
+    experiment.prepare(plan.folder, bool(args.overwrite), resume=plan.state is not None)
+    write_atomically(plan.folder / "config.yaml", yaml12.write(session.config.model_dump(mode="json")))
+    experiment.log_to(plan.folder)
+
+
+def _record_best(session: HeadSession) -> None:
+    """Evaluate the development split at the best checkpoint and write it down, with a picture of the layers it weighs."""
+    best = session.plan.folder / session.task.best_checkpoint
+    state = checkpoint.load(best)
+    session.load_weights(state, best)
+    evaluate_split(session, session.task.dev_split, best, state)
+    weights = session.probe.featurizer.layer_weights()
+    if session.main and weights is not None:
+        plots.layer_weights(session.plan.folder / "layer_weights.png", weights, f"{session.task.name}{session.plan.mark}")
