@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import upstream
-from engine import experiment
+from engine import experiment, rates
 from engine.arguments import Arguments, from_checkpoint, typed
-from engine.config import CONFIGS, TaskConfig, downstream_schema, override, resolve, validate
+from engine.config import CONFIGS, DownstreamConfig, TaskConfig, downstream_schema, override, resolve, validate
 from engine.data import named_folder
 from engine.errors import CheckpointError, ConfigError, did_you_mean
 from engine.task import HeadTask, SearchTask, Task
@@ -25,6 +25,7 @@ class Plan:
         checkpoint: what it goes on from, or evaluates; None for a fresh run.
         state: its content.
         is_experiment: the user named an experiment, not a checkpoint.
+        notes: what was decided for the user, to be said at the start.
     """
 
     task: type[Task]
@@ -34,6 +35,7 @@ class Plan:
     checkpoint: Path | None = None
     state: dict[str, Any] | None = None
     is_experiment: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -180,7 +182,17 @@ def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], fo
     if given.get("upstream_ckpt"):
         upstream.find_checkpoint(given["upstream_ckpt"])
     arguments = Arguments(**{**given, "preset": preset, "demo": demo, "data": str(data) if data else None})
-    return Plan(task, arguments, _checked(task, config, arguments), folder)
+    config, notes = _with_published_rate(args, config, arguments)
+    return Plan(task, arguments, _checked(task, config, arguments), folder, notes=notes)
+
+
+def _with_published_rate(args: argparse.Namespace, config: TaskConfig, arguments: Arguments) -> tuple[TaskConfig, tuple[str, ...]]:
+    """The benchmark's recipe with the learning rate published for this upstream, unless `-o` gives one."""
+    rate = rates.recommended(arguments.upstream, arguments.downstream) if arguments.preset == "superb" else None
+    if rate is None or rates.KEY in (args.override or "") or not isinstance(config, DownstreamConfig):
+        return config, ()
+    note = f"learning rate {rate.lr:g}, published for {arguments.upstream} and {arguments.downstream} ({rate.source}); -o {rates.KEY}=… changes it"
+    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": rate.lr})}), (note,)
 
 
 def _configuration(args: argparse.Namespace, task: type[Task], preset: str) -> TaskConfig:

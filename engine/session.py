@@ -39,6 +39,8 @@ class Session:
         unused = arguments.upstream_trainable and arguments.layer is not None  # what lies above the chosen layer
         self.plan, self.accelerator = plan, build_accelerator(device, arguments.precision, unused)
         experiment.start_logging(self.main)
+        for note in plan.notes:
+            log.info("%s", note)
         root = None if audio_only else self._data_folder()
         corpus = plan.config.corpus.model_copy(update={"root": root, "demo": arguments.demo})
         self.config = plan.config.model_copy(update={"corpus": corpus})

@@ -17,13 +17,16 @@ from tests.corpus.make import cut, cuts
 
 BUCKETS = Batching(batch_size=8, max_seconds=60.0, num_buckets=5)
 FIXED = Batching(method="fixed", batch_size=8)
+RANDOM = Batching(method="random", batch_size=8)
+BALANCED = Batching(method="balanced", batch_size=8)
+WINDOWS = Batching(method="windows", batch_size=8, halved_above_seconds=10.0)
 
 
 def ids(batches):
     return [[one.id for one in batch] for batch in batches]
 
 
-@pytest.mark.parametrize("config", [BUCKETS, FIXED, Batching(batch_size=8), Batching(max_seconds=40.0)])
+@pytest.mark.parametrize("config", [BUCKETS, FIXED, RANDOM, Batching(batch_size=8), Batching(max_seconds=40.0)])
 def test_an_epoch_holds_every_cut_once(config):
     drawn = [utt_id for batch in ids(training_batches(cuts(203), config, seed=1, epoch=0)) for utt_id in batch]
     assert sorted(drawn) == [one.id for one in cuts(203)]
@@ -49,6 +52,50 @@ def test_batches_depend_on_seed_and_epoch_and_nothing_else(config):
     assert ids(training_batches(shuffled, config, seed=3, epoch=4)) == first
     others = [ids(training_batches(cuts(100), config, seed, epoch)) for seed, epoch in [(4, 3), (3, 5), (4, 4)]]
     assert all(first != other for other in others)
+
+
+def rare_or_common(one):
+    """One cut in twenty is rare."""
+    return "rare" if int(one.id.split("-")[-1]) % 20 == 0 else "common"
+
+
+def target(one):
+    """A target that is the longer, the shorter the cut."""
+    return [0] * (40 - round(one.duration))
+
+
+@pytest.mark.parametrize("config, label", [(RANDOM, None), (BALANCED, rare_or_common), (WINDOWS, target)])
+def test_every_method_is_decided_by_seed_and_epoch_and_can_go_on_anywhere(config, label):
+    first = ids(training_batches(cuts(100), config, 3, 4, label))
+    assert ids(training_batches(random.sample(cuts(100), 100), config, 3, 4, label)) == first
+    assert ids(training_batches(cuts(100), config, 3, 5, label)) != first
+    whole = list(itertools.islice(stream(cuts(100), config, 3, Position(), label), 150))
+    rest = list(itertools.islice(stream(cuts(100), config, 3, whole[70][0], label), 79))
+    assert [ids([batch]) for _, batch in rest] == [ids([batch]) for _, batch in whole[71:]]
+
+
+def test_balanced_batches_draw_each_class_as_often_with_replacement():
+    drawn = [one for batch in training_batches(cuts(1000), BALANCED, 0, 0, rare_or_common) for one in batch]
+    assert len(drawn) == 1000
+    rare = sum(rare_or_common(one) == "rare" for one in drawn)
+    assert 430 < rare < 570  # 500 expected, standard deviation 16
+    assert len({one.id for one in drawn}) < 1000
+    assert all(len(batch) == 8 for batch in training_batches(cuts(1001), BALANCED, 0, 0, rare_or_common))
+
+
+def test_windows_go_over_all_cuts_by_target_length():
+    ordered = sorted(cuts(30), key=lambda one: (-len(target(one)), one.id))
+    batches = list(training_batches(cuts(30), WINDOWS, 0, 0, target))
+    assert len(batches) == 30
+    expected = [ordered[min(22, i) :][:8] for i in range(30)]
+    halved = [window[:4] if window[0].duration > 10 else window for window in expected]
+    assert sorted(ids(batches)) == sorted(ids(halved))
+    assert {len(batch) for batch in batches} == {4, 8}
+
+
+def test_methods_that_need_labels_say_so():
+    with pytest.raises(DataError, match="labelled"):
+        next(stream(cuts(30), BALANCED, 0, Position()))
 
 
 def test_the_global_random_state_is_left_alone():

@@ -1,0 +1,169 @@
+"""Commands that are more than one run: folds, layers, every checkpoint on test, tasks without training; and what declares them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import commands, rates
+from engine.cli import guarded
+from engine.parser import downstream_parser
+from tests.engine import make, toy
+
+Run = Callable[..., make.Outcome]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path, encoder: Path) -> Run:
+    """`run("-m", "train", …)` with the toy tasks, the small encoder and the tone bursts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEIR_DATA", str(data))
+    tasks = toy.registry(tmp_path / "recipes")
+
+    def command(*words: object) -> make.Outcome:
+        capsys.readouterr()
+        make.forget_accelerator()
+        typed = [str(encoder) if word == "ENCODER" else str(word) for word in words]
+        status = guarded(lambda argv: commands.run(downstream_parser().parse_args(argv), tasks), [*typed, "--device", "cpu"])
+        out, err = capsys.readouterr()
+        return make.Outcome(status, out, err)
+
+    return command
+
+
+def train(run: Run, task: str, *more: object) -> make.Outcome:
+    outcome = run("-m", "train", "-u", "tera", "-k", "ENCODER", "-d", task, "-n", "toy", *more)
+    assert outcome.status == 0, outcome.err
+    return outcome
+
+
+def results(folder: str = "result/downstream/toy") -> dict[str, Any]:
+    return json.loads(Path(folder, "results.json").read_text())
+
+
+def test_all_folds_train_and_their_mean_stands_in_the_folder(run: Run) -> None:
+    train(run, "toy", "-v", "all")
+    assert run("-m", "evaluate", "-e", "result/downstream/toy").status == 0
+    parts = [results(f"result/downstream/toy/{name}")["splits"] for name in ("first", "second")]
+    whole = results()["splits"]
+    for split in ("dev", "test"):
+        values = [part[split]["metrics"]["acc"]["value"] for part in parts]
+        found = whole[split]["metrics"]["acc"]
+        assert found["value"] == pytest.approx(sum(values) / 2)
+        assert found["low"] <= found["value"] <= found["high"]
+        assert whole[split]["utterances"] == 4
+    assert results("result/downstream/toy/second")["config"]["corpus"]["half"] == "second"
+
+
+def test_sweep_goes_on_and_is_not_overwritten_unasked(run: Run) -> None:
+    train(run, "toy", "-v", "all")
+    refused = run("-m", "train", "-u", "tera", "-k", "ENCODER", "-d", "toy", "-n", "toy", "-v", "all")
+    assert refused.status == 2 and "-a" in refused.err and "--overwrite" in refused.err
+    assert "finished" in train(run, "toy", "-v", "all", "-a").err
+    Path("result/downstream/toy/second/results.json").unlink()
+    broken = run("-m", "evaluate", "-e", "result/downstream/toy", "-t", "nowhere")
+    assert broken.status == 2 and "nowhere" in broken.err
+
+
+def test_one_head_for_each_layer_with_a_picture(run: Run) -> None:
+    train(run, "toy", "--layers", "all")
+    outcome = run("-m", "evaluate", "-n", "toy", "-u", "tera", "-k", "ENCODER", "-d", "toy", "--json")
+    entry = json.loads(outcome.out)["splits"]["test"]
+    found = json.loads(Path("result/downstream/toy/layers.json").read_text())
+    assert set(found["values"]) == {"dev", "test"} and len(found["values"]["dev"]) == 2
+    best = max(range(2), key=lambda layer: found["values"]["dev"][layer])
+    assert entry["checkpoint"] == f"layer{best}/dev-best.ckpt"
+    assert entry["metrics"]["acc"]["value"] == found["values"]["test"][best]
+    assert Path("result/downstream/toy/layers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_variant_is_one_run_and_must_be_known(run: Run) -> None:
+    train(run, "toy", "-v", "second")
+    assert results()["config"]["corpus"]["half"] == "second"
+    unknown = run("-m", "train", "-u", "fbank", "-d", "toy", "-v", "third", "-n", "x")
+    assert unknown.status == 2 and "third" in unknown.err and "second" in unknown.err
+    other = run("-m", "evaluate", "-e", "result/downstream/toy", "-v", "first")
+    assert other.status == 2 and "second" in other.err
+
+
+def test_learned_layer_weights_are_drawn(run: Run) -> None:
+    train(run, "toy")
+    assert Path("result/downstream/toy/layer_weights.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_checkpoint_is_judged_on_test_where_the_benchmark_does_so(run: Run) -> None:
+    train(run, "toytest")
+    outcome = run("-m", "evaluate", "-e", "result/downstream/toy")
+    assert outcome.status == 0, outcome.err
+    splits = results()["splits"]
+    assert splits["test"]["selection"] == "test" and splits["test"]["checkpoint"].startswith("states-")
+    assert splits["test-dev-selected"]["selection"] == "dev" and splits["test-dev-selected"]["checkpoint"] == "dev-best.ckpt"
+    assert splits["test"]["metrics"]["acc"]["value"] >= splits["test-dev-selected"]["metrics"]["acc"]["value"]
+    one = run("-m", "evaluate", "-e", "result/downstream/toy/states-2.ckpt")
+    assert one.status == 0 and results()["splits"]["test"]["checkpoint"] == "states-2.ckpt"
+
+
+def test_a_split_that_the_data_cannot_give_is_left_out_with_a_line(run: Run) -> None:
+    outcome = train(run, "toytest", "-o", "config.corpus.half=none")
+    assert "the second half has no dev" in outcome.err
+    evaluated = run("-m", "evaluate", "-e", "result/downstream/toy")
+    assert evaluated.status == 0 and "test-dev-selected is left out" in evaluated.err
+    refused = run("-m", "evaluate", "-e", "result/downstream/toy", "-t", "dev")
+    assert refused.status == 2 and "no dev" in refused.err
+
+
+def test_classes_stand_in_the_checkpoint(run: Run) -> None:
+    train(run, "toy")
+    state = torch.load("result/downstream/toy/states-6.ckpt", weights_only=True)
+    assert state["Classes"] == {"letter": list(make.LETTERS)}
+
+
+def test_crops_train_beside_the_store_and_resume_bit_for_bit(run: Run) -> None:
+    train(run, "toy", "-o", "config.corpus.seconds=1.3")
+    whole = torch.load("result/downstream/toy/states-6.ckpt", weights_only=True)
+    again = run("-m", "train", "-e", "result/downstream/toy/states-4.ckpt", "-p", "again")
+    assert again.status == 0, again.err
+    resumed = torch.load("again/states-6.ckpt", weights_only=True)
+    for name, tensor in whole["Downstream"].items():
+        assert torch.equal(tensor, resumed["Downstream"][name])
+
+
+def test_published_rate_is_taken_in_the_benchmarks_recipe_and_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "recommended", lambda upstream, task: rates.Rate(0.5, f"a paper on {upstream} and {task}"))
+    words = ("-m", "train", "-u", "tera", "-k", "ENCODER", "-d", "toy", "-n", "toy", "--overwrite")
+    assert "a paper on tera and toy" in run(*words).err
+    assert results()["config"]["optimizer"]["lr"] == 0.5
+    for more, lr in ((("-o", "config.optimizer.lr=0.25"), 0.25), (("--preset", "mini"), 0.01)):
+        assert "a paper" not in run(*words, *more).err
+        assert results()["config"]["optimizer"]["lr"] == lr
+
+
+def test_a_quirk_is_a_switch_of_its_own(run: Run) -> None:
+    train(run, "toy", "-o", "config.quirks.shouted=false")
+    assert results()["config"]["quirks"] == {"shouted": False}
+    unknown = run("-m", "train", "-u", "fbank", "-d", "toy", "-n", "x", "-o", "config.quirks.shoutet=false")
+    assert unknown.status == 2 and "'shouted'" in unknown.err
+
+
+def test_search_without_training_takes_the_layer_that_is_best_on_dev(run: Run) -> None:
+    outcome = run("-m", "evaluate", "-u", "tera", "-k", "ENCODER", "-d", "toysearch", "-n", "toy")
+    assert outcome.status == 0, outcome.err
+    found = json.loads(Path("result/downstream/toy/layers.json").read_text())["values"]
+    best = max(range(2), key=lambda layer: found["dev"][layer])
+    splits = results()["splits"]
+    assert splits["test"]["checkpoint"] == f"layer {best}" and splits["test"]["selection"] == "dev"
+    assert splits["test"]["metrics"]["acc"]["value"] == found["test"][best]
+    rows = Path("result/downstream/toy/predictions/test.jsonl").read_text().splitlines()
+    assert len(rows) == splits["test"]["utterances"] == 2
+    again = run("-m", "evaluate", "-u", "tera", "-k", "ENCODER", "-d", "toysearch", "-n", "toy", "-l", "1")
+    assert again.status == 0 and results()["splits"]["test"]["checkpoint"] == "layer 1"
+
+
+def test_training_a_task_without_training_names_the_command(run: Run) -> None:
+    outcome = run("-m", "train", "-u", "tera", "-d", "toysearch", "-n", "toy")
+    assert outcome.status == 2 and "-m evaluate -u tera -d toysearch" in outcome.err
