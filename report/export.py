@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from corpus.files import make_folder, write_atomically
 from engine.errors import ConfigError
@@ -122,6 +123,25 @@ def _trial(row: Prediction) -> str:
     return f"{row.utt_id.partition('#')[0]} {row.scores['cosine']}"
 
 
+def _detections(rows: Predictions) -> str:
+    """NIST's list of detected terms as s3prl writes it: every query with its score in every document."""
+    from downstream.qbe import SEPARATOR
+
+    name = "benchmark"
+    root = ElementTree.Element(
+        "stdlist", termlist_filename=f"{name}.stdlist.xml", indexing_time="1.00", language="english", index_size="1", system_id=name
+    )
+    terms: dict[str, ElementTree.Element] = {}
+    for row in rows:
+        query, _, document = row.utt_id.partition(SEPARATOR)
+        if query not in terms:
+            terms[query] = ElementTree.SubElement(root, "detected_termlist", termid=query, term_search_time="1.0", oov_term_count="1")
+        place = {"file": document, "channel": "1", "tbeg": "0.000", "dur": "0.00"}
+        ElementTree.SubElement(terms[query], "term", place, score=f"{row.scores['score']:.4f}", decision=row.prediction)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True).decode() + "\n"
+
+
 @dataclass(frozen=True)
 class Format:
     """What SUPERB calls a task, the name of its file, and how that is written; `folds` have a file each."""
@@ -139,6 +159,7 @@ FORMATS = {
     "ic": Format("ic", "predict.csv", _lines(lambda row: f"{row.utt_id},{row.prediction}")),
     "sid": Format("sid", "predict.txt", _lines(_spoken)),
     "er": Format("er", "predict.txt", _lines(_spoken), folds=("fold1", "fold2", "fold3", "fold4", "fold5")),
+    "qbe": Format("qbe", "benchmark.stdlist.xml", _detections),
     "sf": Format("sf", "predict.ark", _lines(_spoken)),
     "asv": Format("sv", "predict.txt", _lines(_trial)),
 }
