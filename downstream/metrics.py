@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import editdistance
 import numpy as np
 
-from engine.task import Prediction, Score
+from engine.task import Prediction, Score, Statistic
 
-RESAMPLES = 2000
+RESAMPLES = 1000
 BOOTSTRAP_SEED = 20210503  # the interval of given predictions is always the same
+AT_ONCE = 1 << 22
+"""Units times resamples that are worked on together."""
+
+
+def scored(statistic: Statistic) -> Score:
+    """The value of a metric and the percentile interval over resampled units, widened to contain the value."""
+    value = float(statistic.under(np.ones((1, statistic.units)))[0])
+    draws, some = np.random.default_rng(BOOTSTRAP_SEED), max(1, AT_ONCE // statistic.units)
+    share = np.full(statistic.units, 1 / statistic.units)
+    parts = [min(some, RESAMPLES - start) for start in range(0, RESAMPLES, some)]
+    drawn = np.concatenate([statistic.under(draws.multinomial(statistic.units, share, size=part).astype(float)) for part in parts])
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (value, value)
+    return Score(value, min(value, float(low)), max(value, float(high)), statistic)
 
 
 def error_rate(predictions: Sequence[Prediction], unit: str) -> Score:
@@ -36,22 +51,21 @@ def accuracy(predictions: Sequence[Prediction]) -> Score:
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Score:
-    """100 × sum(parts) / sum(wholes) with the percentile interval over resampled utterances, widened to contain the value.
-
-    Without any whole (an empty reference everywhere) the rate is 0 where there are no parts either, else 100.
-    """
-    part, whole = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
-    value = _rate(part.sum(), whole.sum())
-    draws = np.random.default_rng(BOOTSTRAP_SEED)
-    rates = []
-    for _ in range(RESAMPLES):
-        chosen = draws.integers(0, len(part), len(part))
-        rates.append(_rate(part[chosen].sum(), whole[chosen].sum()))
-    low, high = np.percentile(rates, [2.5, 97.5])
-    return Score(value, min(value, float(low)), max(value, float(high)))
+    """100 × sum(parts) / sum(wholes), with its interval over resampled utterances."""
+    return scored(Ratio(np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)))
 
 
-def _rate(part: float, whole: float) -> float:
-    if not whole:
-        return 100.0 if part else 0.0
-    return float(100.0 * part / whole)
+@dataclass(frozen=True)
+class Ratio(Statistic):
+    """100 × sum(parts) / sum(wholes); without any whole 0 where there are no parts either, else 100. Both (utterances,)."""
+
+    parts: np.ndarray
+    wholes: np.ndarray
+
+    @property
+    def units(self) -> int:
+        return len(self.parts)
+
+    def under(self, counts: np.ndarray) -> np.ndarray:
+        part, whole = counts @ self.parts, counts @ self.wholes
+        return np.where(whole > 0, 100.0 * part / np.where(whole > 0, whole, 1.0), np.where(part > 0, 100.0, 0.0))

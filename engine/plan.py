@@ -191,7 +191,8 @@ def _with_published_rate(args: argparse.Namespace, config: TaskConfig, arguments
     rate = rates.recommended(arguments.upstream, arguments.downstream) if arguments.preset == "superb" else None
     if rate is None or rates.KEY in (args.override or "") or not isinstance(config, DownstreamConfig):
         return config, ()
-    note = f"learning rate {rate.lr:g}, published for {arguments.upstream} and {arguments.downstream} ({rate.source}); -o {rates.KEY}=… changes it"
+    published = f"published for {arguments.upstream} and {arguments.downstream} ({rate.source})"
+    note = f"learning rate {rate.lr:g}, {published}; -o {rates.KEY}=… changes it"
     return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": rate.lr})}), (note,)
 
 

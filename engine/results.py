@@ -52,7 +52,12 @@ def peak_memory_bytes() -> int:
 def metric_entries(metrics: Sequence[Metric], scores: Mapping[str, Score]) -> dict[str, dict[str, Any]]:
     """The `metrics` of a split entry."""
     found = [metric for metric in metrics if metric.name in scores]
-    return {m.name: {**asdict(scores[m.name]), "unit": m.unit, "higher_is_better": m.higher_is_better} for m in found}
+    return {
+        metric.name: {
+            "value": score.value, "low": score.low, "high": score.high, "unit": metric.unit, "higher_is_better": metric.higher_is_better,
+        }
+        for metric in found if (score := scores[metric.name])
+    }  # fmt: skip
 
 
 def entry(

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from corpus.batching import Batching
 
 if TYPE_CHECKING:
+    import numpy as np
     from lhotse import CutSet
     from lhotse.cut import Cut
     from torch import Tensor, nn
@@ -77,13 +78,31 @@ class Metric:
     formula: str = ""
 
 
+class Statistic(ABC):
+    """How a metric depends on the units that a bootstrap draws anew: utterances, speakers or queries."""
+
+    @property
+    @abstractmethod
+    def units(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def under(self, counts: np.ndarray) -> np.ndarray:
+        """The metric (R,) in its unit, where each unit counts `counts` (R, units) times; NaN where it has no value then."""
+
+
 @dataclass(frozen=True)
 class Score:
-    """A metric's value with its 95 % bootstrap interval, in the metric's unit."""
+    """A metric's value with its 95 % bootstrap interval, in the metric's unit.
+
+    Attributes:
+        statistic: what the interval was made from, for comparing two runs.
+    """
 
     value: float
     low: float
     high: float
+    statistic: Statistic | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
