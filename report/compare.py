@@ -23,7 +23,7 @@ from report.table import aligned, number
 
 RESAMPLES = 10_000
 FEW_RESAMPLES = 200
-"""For metrics that do not say how they depend on their units, and must be computed anew for every resample."""
+"""For metrics that do not say how they depend on their units, and must be scored again for every resample."""
 
 SEED = 20210503  # the same runs always compare the same
 AT_ONCE = 1 << 20
@@ -138,7 +138,7 @@ def _draw(task: Task, sample: Sample, seed: int) -> dict[str, _Draws]:
     ours, theirs = (task.score(rows) for rows in sample)
     drawn: dict[str, np.ndarray] = {}
     for name in ours.keys() & theirs.keys():
-        one, other = (getattr(scores[name], "statistic", None) for scores in (ours, theirs))
+        one, other = ours[name].statistic, theirs[name].statistic
         if one and other:
             drawn[name] = np.concatenate([one.under(counts) - other.under(counts) for counts in _counts(one.units, seed)])
     missing = (ours.keys() & theirs.keys()) - drawn.keys()
@@ -157,16 +157,16 @@ def _counts(units: int, seed: int) -> Iterator[np.ndarray]:
 def _score_again(task: Task, sample: Sample, metrics: Collection[str], seed: int) -> dict[str, np.ndarray]:
     """The differences of metrics that are only known as what `score` makes of predictions."""
     draws, items = np.random.default_rng(seed), len(sample[0])
-    found: dict[str, list[float]] = {name: [] for name in metrics}
-    for _ in range(FEW_RESAMPLES):
+    found = {name: np.full(FEW_RESAMPLES, np.nan) for name in metrics}
+    for place in range(FEW_RESAMPLES):
         chosen = draws.integers(0, items, items)
         try:
-            ours, theirs = (task.score([rows[place] for place in chosen]) for rows in sample)
-        except DataError:  # nothing to score: trials of one kind alone
+            ours, theirs = (task.score([rows[item] for item in chosen]) for rows in sample)
+        except DataError:  # nothing that could be scored was drawn
             continue
         for name in metrics:
-            found[name].append(ours[name].value - theirs[name].value)
-    return {name: np.array(values) for name, values in found.items()}
+            found[name][place] = ours[name].value - theirs[name].value
+    return found
 
 
 def _summary(metric: Metric, folds: Sequence[_Draws]) -> Difference:
@@ -174,7 +174,7 @@ def _summary(metric: Metric, folds: Sequence[_Draws]) -> Difference:
     a, b = fmean(fold.a for fold in folds), fmean(fold.b for fold in folds)
     drawn = np.mean([fold.differences for fold in folds], axis=0)
     drawn = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (-np.inf, np.inf)
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (a - b, a - b)
     sides = [(1 + np.count_nonzero(side)) / (1 + len(drawn)) for side in (drawn <= 0, drawn >= 0)]
     p_value = min(1.0, 2 * min(sides))
     better = "" if p_value >= LEVEL else "A" if (a > b) == metric.higher_is_better else "B"
