@@ -42,14 +42,20 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
 
 
 def _train(args: argparse.Namespace, tasks: Registry) -> int:
-    if kind := sweep.asked_for(args):
-        return sweep.train(kind, args, tasks)
-    plan = plan_training(args, tasks)
-    if args.check:
-        return _check(plan, args)
-    from engine import training
+    kind = sweep.asked_for(args)
+    if kind is not None:
+        status = sweep.train(kind, args, tasks)
+    else:
+        plan = plan_training(args, tasks)
+        if args.check:
+            return _check(plan, args)
+        from engine import training
 
-    return training.run(plan, args)
+        status = training.run(plan, args)
+    from engine import device
+
+    device.finish()
+    return status
 
 
 def _check(plan: Plan, args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from engine.errors import ConfigError
@@ -39,3 +39,14 @@ def accelerator(device: str | None, precision: str, unused_parameters: bool = Fa
     )
     waiting = InitProcessGroupKwargs(timeout=timedelta(days=1))  # one process may encode a corpus while the others wait
     return Accelerator(cpu=cpu, mixed_precision=PRECISIONS[precision], kwargs_handlers=[replicas, waiting])
+
+
+def is_main_process() -> bool:
+    """Whether this process writes and speaks; after an accelerator was made."""
+    return bool(PartialState().is_main_process)
+
+
+def finish() -> None:
+    """Let the processes of a distributed run part, after the last accelerator's work."""
+    PartialState().wait_for_everyone()
+    PartialState().destroy_process_group()

@@ -65,20 +65,25 @@ def train(kind: Kind, args: argparse.Namespace, tasks: Registry) -> int:
         experiment.claim(folder, False, bool(args.overwrite))
     plans = [(name, changed, plan_training(changed, tasks)) for name, changed in _each(plain, folder, members)]
     from engine import training
+    from engine.device import is_main_process
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, json.dumps({"kind": kind, "task": task.name, "members": [name for name, _ in members]}, indent=2))
     for number, (name, changed, plan) in enumerate(plans, 1):
         print(f"{name} ({number} of {len(plans)})", file=sys.stderr)
+        if number == 1:
+            folder.mkdir(parents=True, exist_ok=True)
+            content = {"kind": kind, "task": task.name, "members": [name for name, _ in members]}
+            write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
         training.run(plan, changed)
-    combine(folder, task, [task.dev_split])
-    print(f"trained: {folder}\nevaluate it: python run_downstream.py -m evaluate -e {folder}", file=sys.stderr)
+    if is_main_process():
+        combine(folder, task, [task.dev_split])
+        print(f"trained: {folder}\nevaluate it: python run_downstream.py -m evaluate -e {folder}", file=sys.stderr)
     return 0
 
 
 def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
     """Evaluate every member, then write down and print what they give together."""
     from engine import evaluating
+    from engine.device import is_main_process
 
     if args.expdir:
         raise ConfigError("-p is for one checkpoint; a sweep's results stand in its own folder")
@@ -90,6 +95,8 @@ def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
         member.past_exp, member.upstream, member.upstream_ckpt, member.expname = str(folder / name), None, None, None
         member.downstream = member.downstream_variant = None
         evaluating.evaluate(plan_evaluation(member, tasks), member)
+    if not is_main_process():
+        return 0
     entries = combine(folder, task, splits)
     rows = [row for split, entry in entries.items() for row in results.score_rows(split, entry)]
     if args.json:

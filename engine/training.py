@@ -35,7 +35,6 @@ def run(plan: Plan, args: argparse.Namespace) -> int:
         _train(session, args)
     if session.task.dev_split in _watched(session):
         _record_best(session)
-    session.accelerator.end_training()
     if session.main:
         print(f"trained{plan.mark}: {plan.folder}\nevaluate it: python run_downstream.py -m evaluate -e {plan.folder}", file=sys.stderr)
     return 0
