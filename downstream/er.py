@@ -1,0 +1,148 @@
+"""Emotion recognition (ER): neutral, happy, angry or sad on IEMOCAP, five-fold cross-validation over its sessions; accuracy.
+
+Source: SUPERB (Yang et al., 2021, arXiv 2105.01051), paralinguistics; s3prl downstream/emotion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from corpus.batching import Batching
+from corpus.errors import DataError
+from engine.task import FRAME_ROUNDING, Block, Card, Classes, CorpusBlock, HeadTask, Metric, Prediction, Quirk, Score
+
+if TYPE_CHECKING:
+    from lhotse import CutSet
+    from lhotse.cut import Cut
+    from torch import Tensor, nn
+
+SHARED_DEV_SPEAKERS = Quirk(
+    "shared_dev_speakers",
+    superb="dev is a random part (valid_ratio) of the utterances of the four training sessions, always the same",
+    corrected="dev is the session after the test session, the first after the last; the other three train",
+)
+
+
+class ERCorpus(CorpusBlock):
+    """IEMOCAP.
+
+    Attributes:
+        test_fold: "fold2" tests on session 2.
+        valid_ratio: part of the other sessions' utterances that is dev.
+    """
+
+    test_fold: Literal["fold1", "fold2", "fold3", "fold4", "fold5"] = "fold1"
+    valid_ratio: float = Field(0.2, gt=0, lt=1)
+    batching: Batching = Batching(method="random", batch_size=4)
+
+
+class ERHead(Block):
+    """See `downstream.heads.MeanPoolingClassifier`."""
+
+    projection: int = Field(256, gt=0)
+
+
+class ER(HeadTask):
+    """Four emotions on IEMOCAP, one session left out."""
+
+    name = "er"
+    splits = ("train", "dev", "test")
+    demo_corpus = "iemocap"
+    variants = ("fold1", "fold2", "fold3", "fold4", "fold5")
+    variant_key = "test_fold"
+    quirks = (FRAME_ROUNDING, SHARED_DEV_SPEAKERS)
+    Corpus, Head = ERCorpus, ERHead
+    corpus: ERCorpus
+    head: ERHead
+    metrics = (Metric("acc", higher_is_better=True, formula="utterances whose emotion is right / utterances"),)
+    card = Card(
+        title="Emotion recognition",
+        data="IEMOCAP (https://sail.usc.edu/iemocap): neu, hap (with exc), ang, sad; 5,531 utterances",
+        splits={
+            "train": "80 % of the four other sessions: of 4,446 (fold1), 4,508, 4,380, 4,500, 4,290 utterances",
+            "dev": "the other 20 %",
+            "test": "the fold's session: 1,085 (fold1), 1,023, 1,151, 1,031, 1,241",
+        },
+        head="linear projection to 256, mean over frames, linear to 4; cross-entropy",
+        selection="highest accuracy on dev; the benchmark's number is the mean over the folds (-v all)",
+        source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
+        notes=(
+            "superb: s3prl draws dev with torch's seed 0 from a list whose dialogs lie in the order of its authors' disk. Where IEMOCAP's "
+            "folder holds that list (s3prl's downstream/emotion/meta_data/Session1/train_meta_data.json, …) its order is taken, and "
+            "train and dev are the published ones. Otherwise dialogs go by name: dev is as large, and drawn likewise, but not the same.",
+        ),
+    )
+
+    def cuts(self, split: str) -> CutSet:
+        """The utterances of a split. Own data needs the column `emotion`."""
+        from lhotse import CutSet
+
+        from corpus import iemocap, manifest
+
+        if split in self.corpus.manifests:
+            return manifest.read(self.corpus.manifests[split], required=("emotion",))
+        root = iemocap.find(self.corpus.folder)
+        left_out = int(self.corpus.test_fold.removeprefix("fold"))
+        if split == "test":
+            return iemocap.read(root, [left_out])
+        if self.keeps(SHARED_DEV_SPEAKERS):
+            train, dev = _random_split(list(iemocap.read_without(root, left_out)), self.corpus.valid_ratio)
+            return CutSet.from_cuts(train if split == "train" else dev)
+        held_out = left_out % len(iemocap.SESSIONS) + 1
+        others = [session for session in iemocap.SESSIONS if session not in (left_out, held_out)]
+        return iemocap.read(root, others if split == "train" else [held_out])
+
+    def find_classes(self, cuts: CutSet) -> Classes:
+        """The emotions that the training data holds: IEMOCAP's in the benchmark's order, others after them by name."""
+        from corpus.iemocap import EMOTIONS
+
+        found = {self.reference(cut) for cut in cuts}
+        return {"emotion": [name for name in EMOTIONS if name in found] + sorted(found.difference(EMOTIONS))}
+
+    def label(self, cut: Cut) -> int:
+        names, emotion = self.setting.classes["emotion"], self.reference(cut)
+        if emotion not in names:
+            audio = cut.recording.sources[0].source
+            raise DataError(f"{audio}: the emotion {emotion!r} is not in the training data, which has {', '.join(names)}")
+        return names.index(emotion)
+
+    def reference(self, cut: Cut) -> str:
+        return str(cut.supervisions[0].custom["emotion"])
+
+    def build_head(self, dim: int, stride: int) -> nn.Module:
+        from downstream.heads import MeanPoolingClassifier
+
+        return MeanPoolingClassifier(dim, len(self.setting.classes["emotion"]), projection=self.head.projection)
+
+    def loss(self, output: Tensor, labels: Sequence[int]) -> Tensor:
+        import torch
+
+        return torch.nn.functional.cross_entropy(output, torch.tensor(labels, device=output.device))
+
+    def predict(self, output: Tensor, utt_ids: Sequence[str]) -> list[Prediction]:
+        best = output.softmax(-1).max(-1)
+        found = zip(utt_ids, best.indices.tolist(), best.values.tolist(), strict=True)
+        names = self.setting.classes["emotion"]
+        return [Prediction(utt_id, names[index], scores={"probability": value}) for utt_id, index, value in found]
+
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
+        from downstream.metrics import accuracy
+
+        return {"acc": accuracy(predictions)}
+
+
+def _random_split(cuts: Sequence[Cut], valid_ratio: float) -> tuple[list[Cut], list[Cut]]:
+    """(train, dev) as `torch.utils.data.random_split` draws them right after `torch.manual_seed(0)`."""
+    import torch
+
+    training = int((1 - valid_ratio) * len(cuts))
+    if not 0 < training < len(cuts):
+        raise DataError(f"corpus.valid_ratio {valid_ratio} of {len(cuts)} utterances of IEMOCAP leaves nothing for train or for dev")
+    order = torch.randperm(len(cuts), generator=torch.Generator().manual_seed(0)).tolist()
+    return [cuts[index] for index in order[:training]], [cuts[index] for index in order[training:]]
+
+
+TASK = ER
