@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus.errors import DataError
@@ -126,10 +126,10 @@ def _files(root: Path, name: str) -> list[_File]:
     """The files of a list, in its order."""
     files = []
     for where, fields in _lines(_list(root, name)):
-        parts = PurePosixPath(fields[0]).parts
-        if len(fields) != 2 or len(parts) < 2:
+        below = fields[0].partition("/")[2]  # the first component is dropped, whatever it is
+        if len(fields) != 2 or not below:
             raise DataError(f"{where}: a path such as {SOURCE.folder}/Audio/quesst14_00001.wav and its language are expected")
-        files.append(_File(root.joinpath(*parts[1:]), fields[1], where))
+        files.append(_File(root / below, fields[1], where))
     return files
 
 

@@ -85,6 +85,15 @@ def test_ground_truth_is_by_document_and_may_lack_a_query(tmp_path: Path) -> Non
     assert quesst.evaluation(root, "dev") == Evaluation(queries=1, documents=DOCUMENTS)  # as the scorer: unseen queries go
 
 
+def test_the_first_component_of_a_path_is_dropped_whatever_it_is(tmp_path: Path) -> None:
+    root = make(tmp_path)
+    dev = scoring(root, "language_key_dev.lst")
+    expected = [cut.id for cut in quesst.read(root, "dev")]
+    for first in (".", "somewhere"):
+        dev.write_text("".join(f"{first}/{line.partition('/')[2]}\n" for line in dev.read_text().splitlines()))
+        assert [cut.id for cut in quesst.read(root, "dev")] == expected
+
+
 def test_missing_lists_and_ground_truth_are_named(tmp_path: Path) -> None:
     root = make(tmp_path)
     with pytest.raises(DataError, match="no quesst14Database in"):
