@@ -21,7 +21,7 @@ from engine.task import Metric, Prediction, Setting, Task
 from report.collect import Run, predictions
 from report.table import aligned, number
 
-RESAMPLES = 10_000
+RESAMPLES = 5_000
 FEW_RESAMPLES = 200
 """For metrics that do not say how they depend on their units, and must be scored again for every resample."""
 
