@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from corpus.errors import DataError
-from downstream.metrics import BOOTSTRAP_SEED, RESAMPLES
-from engine.task import Score
+from downstream.metrics import scored
+from engine.task import Score, Statistic
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,28 @@ def maximum(searched: Sequence[QueryScores], beta: float, queries: int | None = 
     if not occurring:
         raise DataError("MTWV needs a query that occurs in a document: none of these does; look at the ground truth")
     thresholds = np.unique(np.concatenate([query.targets for query in occurring]))  # between two hits only false alarms are added
-    worth = np.stack([_worth(query, thresholds, beta, documents) for query in occurring])
-    total = max(queries or 0, len(occurring))
-    value = _best(worth.sum(axis=0, keepdims=True) / total)[0]
-    draws = np.random.default_rng(BOOTSTRAP_SEED).multinomial(total, np.full(total, 1 / total), size=RESAMPLES)
-    low, high = np.percentile(_best(draws[:, : len(occurring)] @ worth / total), [2.5, 97.5])
-    return Score(float(value), float(min(value, low)), float(max(value, high)))
+    worth = np.zeros((max(queries or 0, len(occurring)), len(thresholds)))  # what was not searched detects nothing
+    worth[: len(occurring)] = [_worth(query, thresholds, beta, documents) for query in occurring]
+    return scored(MaximumWorth(worth))
+
+
+@dataclass(frozen=True)
+class MaximumWorth(Statistic):
+    """MTWV of queries, each resample with a maximum of its own.
+
+    Attributes:
+        worth: (queries, thresholds).
+    """
+
+    worth: np.ndarray
+
+    @property
+    def units(self) -> int:
+        return len(self.worth)
+
+    def under(self, counts: np.ndarray) -> np.ndarray:
+        values = counts @ self.worth / counts.sum(axis=1, keepdims=True)
+        return np.maximum(values.max(axis=1), 0.0)  # 0 is the value where the threshold is above all scores
 
 
 def _worth(query: QueryScores, thresholds: np.ndarray, beta: float, documents: int | None) -> np.ndarray:
@@ -59,8 +75,3 @@ def _worth(query: QueryScores, thresholds: np.ndarray, beta: float, documents: i
     hits, alarms = (len(scores) - np.searchsorted(np.sort(scores), thresholds) for scores in (query.targets, query.others))
     others = max((documents or 0) - len(query.targets), len(query.others), 1)
     return hits / len(query.targets) - beta * alarms / others
-
-
-def _best(values: np.ndarray) -> np.ndarray:
-    """The maximum over thresholds (last axis), or 0, the value where the threshold is above all scores."""
-    return np.maximum(values.max(axis=-1), 0.0)

@@ -20,7 +20,8 @@ from engine.evaluation import write_predictions
 from engine.plan import Plan
 from engine.session import Session, check_split
 from engine.sources import Source
-from engine.task import Prediction, Score, SearchTask
+from engine.task import FRAME_ROUNDING, Prediction, Score, SearchTask
+from upstream.featurizer import nominal_lengths
 
 log = logging.getLogger("weir")
 
@@ -90,8 +91,10 @@ class Search:
         for batch in tqdm(session.evaluation_batches(cuts), desc=f"layer {layer}", unit="batch", leave=False):
             loaded = source.load(batch)
             representation = session.frozen.represent(loaded)
-            states = representation.hidden_states[layer].float().cpu()
-            for utt_id, row, frames in zip(loaded.utt_ids, states, representation.lengths.tolist(), strict=True):
+            states, lengths = representation.hidden_states[layer].float().cpu(), representation.lengths.cpu()
+            if self.task.keeps(FRAME_ROUNDING):
+                lengths = nominal_lengths(loaded.samples, session.encoder.stride, lengths)
+            for utt_id, row, frames in zip(loaded.utt_ids, states, lengths.tolist(), strict=True):
                 features[utt_id] = row[:frames].clone()
         return features
 
