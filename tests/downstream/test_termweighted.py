@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from corpus.errors import DataError
-from downstream import termweighted
+from downstream import metrics
 from downstream.metrics import BOOTSTRAP_SEED
 from downstream.termweighted import QueryScores, false_alarm_weight, maximum
 
@@ -72,7 +72,7 @@ def test_what_was_not_searched_counts_as_not_detected() -> None:
 
 
 def test_interval_is_that_of_resampled_queries_with_a_threshold_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(termweighted, "RESAMPLES", 60)
+    monkeypatch.setattr(metrics, "RESAMPLES", 60)
     queries = random_queries(5)
     draws = np.random.default_rng(BOOTSTRAP_SEED).multinomial(5, [0.2] * 5, size=60)
     values = [slow_value([query for query, count in zip(queries, drawn, strict=True) for _ in range(count)], 3.0) for drawn in draws]
