@@ -15,7 +15,7 @@ import numpy as np
 
 import downstream
 from corpus.errors import DataError
-from engine.config import downstream_schema
+from engine.config import downstream_schema, validate
 from engine.errors import ConfigError
 from engine.task import Metric, Prediction, Setting, Task
 from report.collect import Run, predictions
@@ -95,7 +95,8 @@ def _same_task(a: Run, b: Run) -> Task:
             raise ConfigError(f"{a.folder} has {what} {ours}, {b.folder} {theirs}: only runs of one {what} can be compared")
     task: type[Task] = downstream.registry.load(a.record.task)
     schema = downstream_schema(task)
-    config = schema.model_validate({key: value for key, value in a.record.config.items() if key in schema.model_fields})
+    values = {key: value for key, value in a.record.config.items() if key in schema.model_fields}
+    config = validate(schema, values, str(a.folder / "results.json"))
     return task(config.corpus, config.head, Setting(config.protocol, config.quirks))
 
 
