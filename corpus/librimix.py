@@ -80,7 +80,7 @@ def _chunks(cut: Cut, seconds: float) -> Iterator[Cut]:
     from lhotse.utils import fastcopy
 
     starts = [index * seconds for index in range(max(1, math.ceil(round(cut.duration / seconds, 6))))]
-    if len(starts) > 1 and cut.duration - starts[-1] < SHORTEST_CHUNK:
+    if len(starts) > 1 and round(cut.duration - starts[-1], 6) < SHORTEST_CHUNK:
         starts.pop()
     for index, (start, end) in enumerate(zip(starts, [*starts[1:], cut.duration], strict=True)):
         yield fastcopy(

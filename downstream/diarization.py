@@ -5,6 +5,7 @@ Shape letters: B batch, F frames, D features, S speakers (two).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -182,6 +183,39 @@ def correct_cells(probabilities: np.ndarray, labels: np.ndarray) -> int:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """A mixture put together of its chunks.
+
+    Attributes:
+        probabilities: (F, S), chunk after chunk.
+        reference: its turns.
+        correct: cells in which the chunks agree with their labels.
+    """
+
+    probabilities: np.ndarray
+    reference: list[Turn]
+    correct: int
+
+
+def join_chunks(chunks: Iterable[tuple[Cut, np.ndarray, np.ndarray]]) -> dict[str, Mixture]:
+    """Mixtures by id, of their chunks as they come: the order of speakers may change from one to the next.
+
+    Args:
+        chunks: a cut that may name its `mixture`, probabilities (F', S), and labels (F, S), to which they are matched.
+    """
+    parts: defaultdict[str, list[tuple[Cut, np.ndarray, np.ndarray]]] = defaultdict(list)
+    for cut, probabilities, labels in chunks:
+        matched = probabilities[matching_frames(len(probabilities), len(labels))]
+        parts[(cut.custom or {}).get("mixture", cut.id)].append((cut, matched, labels))
+    mixtures = {}
+    for mixture_id, own in parts.items():
+        own.sort(key=lambda part: part[0].start)
+        correct = sum(correct_cells(probabilities, labels) for _, probabilities, labels in own)
+        mixtures[mixture_id] = Mixture(np.concatenate([probabilities for _, probabilities, _ in own]), turns_of(own[0][0]), correct)
+    return mixtures
+
+
+@dataclass(frozen=True)
 class Smoothing:
     """From probabilities to turns.
 
@@ -273,11 +307,12 @@ def _active(turns: Sequence[Turn], times: np.ndarray) -> np.ndarray:
     return active
 
 
-def best_smoothing(recordings: Sequence[tuple[np.ndarray, Sequence[Turn]]], stride: int, collar: float) -> Smoothing:
-    """Of `SETTINGS`, the one of the lowest error rate over recordings: each probabilities (F, S) and its reference."""
+def best_smoothing(mixtures: Iterable[Mixture], stride: int, collar: float) -> Smoothing:
+    """Of `SETTINGS`, the one of the lowest error rate over mixtures; the first of equals."""
+    known = [(mixture.reference, mixture.probabilities) for mixture in mixtures]
 
     def rate(smoothing: Smoothing) -> float:
-        errors = [diarization_errors(reference, find_turns(found, smoothing, stride), collar) for found, reference in recordings]
+        errors = [diarization_errors(reference, find_turns(found, smoothing, stride), collar) for reference, found in known]
         return sum(error.total for error in errors) / max(sum(error.speech for error in errors), 1e-9)
 
     return min(SETTINGS, key=rate)

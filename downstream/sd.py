@@ -5,9 +5,7 @@ Source: SUPERB (Yang et al., 2021, arXiv 2105.01051), speaker tasks; s3prl downs
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from lhotse.cut import Cut
     from torch import Tensor, nn
 
-    from downstream.diarization import Activities, Turn
+    from downstream.diarization import Activities, Mixture
 
 UNLABELLED_SPANNING_TURNS = Quirk(
     "unlabelled_spanning_segments",
@@ -70,21 +68,6 @@ class SDHead(Block):
     pooling: int = Field(1, gt=0)
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """A mixture put together of its chunks.
-
-    Attributes:
-        probabilities: (F, 2), by the chunks in order.
-        reference: its turns; empty where there is no reference.
-        correct: cells that agree with the labels of their chunk.
-    """
-
-    probabilities: np.ndarray
-    reference: list[Turn]
-    correct: int
-
-
 class SD(HeadTask):
     """Two-speaker diarization on LibriMix."""
 
@@ -119,8 +102,7 @@ class SD(HeadTask):
         from downstream.diarization import with_turns
 
         if split in self.corpus.manifests:
-            path = self.corpus.manifests[split]
-            mixtures = manifest.read(path, required=("turns",)).map(with_turns)
+            mixtures = manifest.read(self.corpus.manifests[split], required=("turns",)).map(with_turns)
         else:
             mixtures = librimix.read(locate.locate(librimix.SOURCE, self.corpus.folder), split)
         if split != self.train_split and not self.keeps(CHUNK_PERMUTATIONS):
@@ -131,13 +113,11 @@ class SD(HeadTask):
         """(frames, 2) float32: who speaks in each whole frame of the chunk."""
         from downstream.diarization import frame_labels, turns_of
 
+        frames = max(1, round(cut.duration * 16_000) // self.setting.stride)
         try:
-            return frame_labels(turns_of(cut), self._frames(cut), self.setting.stride, spanning=not self.keeps(UNLABELLED_SPANNING_TURNS))
+            return frame_labels(turns_of(cut), frames, self.setting.stride, spanning=not self.keeps(UNLABELLED_SPANNING_TURNS))
         except ValueError as error:
             raise DataError(f"{cut.recording.sources[0].source}: {error}; the head tells two apart, leave the mixture out") from None
-
-    def _frames(self, cut: Cut) -> int:
-        return max(1, round(cut.duration * 16_000) // self.setting.stride)
 
     def build_head(self, dim: int, stride: int) -> nn.Module:
         from downstream.diarization import RecurrentDiarizer
@@ -155,52 +135,48 @@ class SD(HeadTask):
         probabilities = logits.float().sigmoid().cpu().numpy()
         return [found[:length] for found, length in zip(probabilities, lengths.tolist(), strict=True)]
 
+    def infer(self, output: Activities, utt_ids: Sequence[str]) -> list[Prediction]:
+        """The turns of speakers "1" and "2" at the middle of the benchmark's settings: there is nothing to tune on."""
+        from downstream.diarization import Smoothing, find_turns, write_turns
+
+        turns = [find_turns(probabilities, Smoothing(), self.setting.stride) for probabilities in self.predict(output, utt_ids)]
+        return [Prediction(utt_id, write_turns(found)) for utt_id, found in zip(utt_ids, turns, strict=True)]
+
     def collect(self, outcomes: Outcomes, dev: Callable[[], Outcomes]) -> list[Prediction]:
         """One prediction a mixture: its turns as text, as `downstream.diarization.write_turns` writes them."""
-        from downstream.diarization import Smoothing, best_smoothing, find_turns, write_turns
+        from downstream.diarization import best_smoothing, find_turns, write_turns
 
         mixtures = self._mixtures(outcomes)
         own = outcomes.split == self.dev_split or self.keeps(TUNED_ON_TEST)
-        tuning = [(mixture.probabilities, mixture.reference) for mixture in (mixtures if own else self._mixtures(dev())).values()]
-        labelled = all(reference for _, reference in tuning)
-        smoothing = best_smoothing(tuning, self.setting.stride, self.corpus.collar) if labelled else Smoothing()
-        chosen = {"threshold": smoothing.threshold, "median": float(smoothing.median)}
+        tuning = mixtures if own else self._mixtures(dev())
+        smoothing = best_smoothing(tuning.values(), self.setting.stride, self.corpus.collar)
         return [
             Prediction(
                 mixture_id,
                 write_turns(find_turns(mixture.probabilities, smoothing, self.setting.stride)),
-                write_turns(mixture.reference) if mixture.reference else None,
-                {**chosen, "correct_cells": float(mixture.correct), "cells": float(mixture.probabilities.size)},
+                write_turns(mixture.reference),
+                {
+                    "threshold": smoothing.threshold,
+                    "median": float(smoothing.median),
+                    "correct_cells": float(mixture.correct),
+                    "cells": float(mixture.probabilities.size),
+                },
             )
             for mixture_id, mixture in mixtures.items()
         ]
 
     def _mixtures(self, outcomes: Outcomes) -> dict[str, Mixture]:
-        """The chunks of each mixture put together, by its id."""
-        import numpy as np
+        from downstream.diarization import join_chunks
 
-        from downstream.diarization import correct_cells, matching_frames, turns_of
-
-        chunks: defaultdict[str, list[Cut]] = defaultdict(list)
-        for utt_id in outcomes.found:
-            cut = outcomes.cuts[utt_id]
-            chunks[(cut.custom or {}).get("mixture", utt_id)].append(cut)
-        mixtures = {}
-        for mixture_id, cuts in chunks.items():
-            cuts.sort(key=lambda cut: cut.start)
-            found = [outcomes.found[cut.id] for cut in cuts]
-            found = [rows[matching_frames(len(rows), self._frames(cut))] for rows, cut in zip(found, cuts, strict=True)]
-            correct = sum(correct_cells(rows, self.label(cut)) for rows, cut in zip(found, cuts, strict=True))
-            mixtures[mixture_id] = Mixture(np.concatenate(found), turns_of(cuts[0]), correct)
-        return mixtures
+        cuts = outcomes.cuts
+        return join_chunks((cuts[utt_id], found, self.label(cuts[utt_id])) for utt_id, found in outcomes.found.items())
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
         from downstream.diarization import diarization_errors, read_turns
         from downstream.metrics import ratio
 
-        errors = [
-            diarization_errors(read_turns(row.reference or ""), read_turns(row.prediction), self.corpus.collar) for row in predictions
-        ]
+        rows = [(read_turns(row.reference or ""), read_turns(row.prediction)) for row in predictions]
+        errors = [diarization_errors(reference, found, self.corpus.collar) for reference, found in rows]
         correct, cells = ([row.scores[name] for row in predictions] for name in ("correct_cells", "cells"))
         return {"der": ratio([error.total for error in errors], [error.speech for error in errors]), "acc": ratio(correct, cells)}
 
