@@ -103,6 +103,7 @@ class ASV(SpeakerTask):
 
     name = "asv"
     splits = ("train", "dev", "test")
+    chosen_on_test = True
     quirks = (FRAME_ROUNDING, POOLING_LENGTH, DEV_SPEAKERS_TRAIN, CHOSEN_ON_TEST)
     Corpus, Head = ASVCorpus, ASVHead
     corpus: ASVCorpus

@@ -21,8 +21,8 @@ class Speaker(NamedTuple):
     """What the head says of each utterance.
 
     Attributes:
-        embedding: (B, E) with unit length; what trials are scored with.
-        cosines: (B, S) to the training speakers, from layers that only training and naming the nearest speaker use.
+        embedding: (B, E), whose cosines score trials.
+        cosines: (B, S) with the training speakers, behind layers that no trial sees.
     """
 
     embedding: Tensor
@@ -73,7 +73,7 @@ class XVector(nn.Module):
             x = F.relu(layer(x))
         embedding = F.relu(self.embedding(statistics(x, pooled)))
         hidden = F.relu(self.hidden(embedding))
-        return Speaker(F.normalize(embedding, dim=1), F.normalize(hidden, dim=1) @ F.normalize(self.speakers, dim=0))
+        return Speaker(embedding, F.normalize(hidden, dim=1) @ F.normalize(self.speakers, dim=0))
 
 
 def repeated(features: Tensor, lengths: Tensor, least: int) -> tuple[Tensor, Tensor]:
