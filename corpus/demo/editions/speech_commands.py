@@ -21,7 +21,7 @@ from corpus.demo.speech import SAMPLE_RATE, Spoken, Utterance
 from corpus.speech_commands import KEYWORDS, NOISES, SILENCE, SOURCE, TEST_SOURCE, UNKNOWN, Part, part
 
 # Everything is drawn from this key; raise it when the same utterances become other clips.
-_KEY = "miniature speech commands 1"
+_KEY = "miniature speech commands 2"
 # Utterances for one speaking process. The lists are part of the recipe: other lists, other bytes.
 _LIST_SIZE = 120
 
@@ -35,7 +35,8 @@ _NOISE_SECONDS = 12
 _NOISE_LEVELS = (0.002, 0.02)
 _SILENCES = 16
 
-# Between the speech of a clip and the noise around it.
+# The loudness of a word, and how far the noise around it lies below.
+_GAINS = (0.3, 0.9)
 _SNR_DB = (15, 40)
 
 
@@ -110,7 +111,7 @@ def _fill_a_second(path: Path, seed: int) -> None:
     generator = np.random.default_rng(seed)
     word, _ = soundfile.read(path)
     before = max(0, len(word) - SAMPLE_RATE) // 2
-    word = word[before : before + SAMPLE_RATE]
+    word = word[before : before + SAMPLE_RATE] * generator.uniform(*_GAINS)
     level = np.sqrt(np.mean(word**2)) * 10 ** (-generator.uniform(*_SNR_DB) / 20)
     clip = _noise("pink_noise", 1, level, generator)
     start = generator.integers(0, SAMPLE_RATE - len(word) + 1)
