@@ -5,7 +5,7 @@ Shape letters: N trials, P points of the ROC curve, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,9 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
 
 from corpus.errors import DataError
-from engine.task import Score
+from downstream.metrics import scored
+from engine.task import Score, Statistic
 
-RESAMPLES = 1000
-BOOTSTRAP_SEED = 20210503  # the interval of given trials is always the same
 AT_ONCE = 1 << 20
 """Trials times resamples that are worked on together."""
 
@@ -58,13 +57,12 @@ def equal_error(scores: np.ndarray, same: np.ndarray) -> tuple[float, float]:
 
 def eer(trials: Trials) -> Score:
     """The equal error rate in percent."""
-    return _score(100 * equal_error(trials.scores, trials.same)[0], [100 * crossings(*rates) for rates in _resampled(trials)])
+    return scored(OverSpeakers(trials, lambda misses, false_alarms: 100 * crossings(misses, false_alarms)))
 
 
 def mindcf(trials: Trials) -> Score:
     """The detection cost at the best threshold, as a fraction of the cost of the better of accepting all and accepting none."""
-    everything = _Curve(trials).rates(np.ones((1, len(trials.same))))
-    return _score(float(least_costs(*everything)[0]), [least_costs(*rates) for rates in _resampled(trials)])
+    return scored(OverSpeakers(trials, least_costs))
 
 
 def crossings(misses: np.ndarray, false_alarms: np.ndarray) -> np.ndarray:
@@ -80,12 +78,6 @@ def least_costs(misses: np.ndarray, false_alarms: np.ndarray) -> np.ndarray:
     """(R,) normalised detection costs of curves (R, P)."""
     costs = TARGET_PRIOR * misses + (1 - TARGET_PRIOR) * false_alarms
     return costs.min(axis=1) / min(TARGET_PRIOR, 1 - TARGET_PRIOR)
-
-
-def _score(value: float, resampled: list[np.ndarray]) -> Score:
-    """The value with its percentile interval, widened to contain it; without width where no resample had trials of both kinds."""
-    low, high = np.percentile(np.concatenate(resampled), [2.5, 97.5]) if resampled else (value, value)
-    return Score(value, min(value, float(low)), max(value, float(high)))
 
 
 class _Curve:
@@ -108,22 +100,36 @@ class _Curve:
             accepted.append(np.pad(sums / sums[:, -1:], ((0, 0), (1, 0))))
         return 1.0 - accepted[0], accepted[1]
 
-    def resampled_weights(self, draws: np.random.Generator, count: int) -> np.ndarray:
-        """How often each trial counts when the speakers are drawn anew, (R, N), R <= `count`.
+    def weights(self, counts: np.ndarray) -> np.ndarray:
+        """How often each trial counts, (R, N), where speakers are drawn (R, speakers) times.
 
-        A trial of two speakers counts once for each pair of their draws, a trial of one speaker once a draw; draws that leave
-        trials of one kind alone are left out.
+        A trial of two speakers counts once for each pair of their draws, a trial of one speaker once a draw.
         """
-        times = draws.multinomial(self.speakers, np.full(self.speakers, 1 / self.speakers), size=count).astype(float)
-        weights = times[:, self.first] * np.where(self.first == self.second, 1.0, times[:, self.second])
-        return weights[weights[:, self.same].any(axis=1) & weights[:, ~self.same].any(axis=1)]
+        return counts[:, self.first] * np.where(self.first == self.second, 1.0, counts[:, self.second])
 
 
-def _resampled(trials: Trials) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The curves of `RESAMPLES` draws of speakers, some at a time."""
-    curve, draws = _Curve(trials), np.random.default_rng(BOOTSTRAP_SEED)
-    some = max(1, AT_ONCE // len(trials.same))
-    for start in range(0, RESAMPLES, some):
-        weights = curve.resampled_weights(draws, min(some, RESAMPLES - start))
-        if len(weights):
-            yield curve.rates(weights)
+class OverSpeakers(Statistic):
+    """A figure of the ROC curve by how often each speaker is drawn; none where trials of one kind alone are left.
+
+    Args:
+        figure: (R,) of misses and false alarms, (R, P) each.
+    """
+
+    def __init__(self, trials: Trials, figure: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        self.curve, self.figure = _Curve(trials), figure
+
+    @property
+    def units(self) -> int:
+        return self.curve.speakers
+
+    def under(self, counts: np.ndarray) -> np.ndarray:
+        some = max(1, AT_ONCE // len(self.curve.same))
+        return np.concatenate([self._under(counts[start : start + some]) for start in range(0, len(counts), some)])
+
+    def _under(self, counts: np.ndarray) -> np.ndarray:
+        weights, same = self.curve.weights(counts), self.curve.same
+        values = np.full(len(counts), np.nan)
+        both = weights[:, same].any(axis=1) & weights[:, ~same].any(axis=1)
+        if both.any():
+            values[both] = self.figure(*self.curve.rates(weights[both]))
+        return values

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from corpus.fingerprint import fingerprint
-from engine import checkpoint, experiment, results
-from engine.evaluation import Evaluation, write_predictions
+from engine import checkpoint, experiment, predictions, results
+from engine.evaluation import Evaluation
 from engine.plan import Plan
 from engine.session import HeadSession, check_split, trained_parameters
 from engine.sources import Source
@@ -101,7 +101,7 @@ def evaluate_split(
     entry["selection"] = selection or ("dev" if path.name == task.best_checkpoint else "last")
     if session.main:
         folder = session.plan.folder
-        write_predictions(folder / "predictions" / f"{name or split}.jsonl", outcome.predictions)
+        predictions.write(folder, name or split, outcome.predictions)
         results.update(folder, record(session, state), name or split, entry)
     return entry
 

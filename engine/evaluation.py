@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +14,6 @@ from accelerate.utils import gather_object
 from lhotse.cut import Cut
 from tqdm import tqdm
 
-from corpus.files import write_atomically
 from engine.prefetch import prefetch
 from engine.probe import Probe
 from engine.sources import Frozen, Loaded, Source
@@ -99,15 +96,3 @@ class Evaluator:
         with torch.no_grad(), self.accelerator.autocast():
             output = self.output(self.probe, loaded)
         return self.task.infer(output, loaded.utt_ids)
-
-
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """One JSON line an utterance, sorted by `utt_id`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
-    write_atomically(path, "".join(line + "\n" for line in lines))
-
-
-def read_predictions(path: Path) -> list[Prediction]:
-    """What `write_predictions` wrote, for scoring again."""
-    return [Prediction(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from corpus.files import write_atomically
 from corpus.fingerprint import fingerprint
-from engine import evaluating, experiment, results, sweep, yaml12
-from engine.evaluation import write_predictions
+from engine import evaluating, experiment, predictions, results, sweep, yaml12
 from engine.plan import Plan
 from engine.session import Session, check_split
 from engine.sources import Source
@@ -99,17 +98,17 @@ class Search:
         return features
 
     def _search(self, split: str, features: dict[str, Tensor]) -> tuple[list[Prediction], dict[str, Score]]:
-        predictions = sorted(self.task.search(split, self.session.cuts(split), features), key=lambda row: row.utt_id)
-        return predictions, self.task.score(predictions)
+        rows = sorted(self.task.search(split, self.session.cuts(split), features), key=lambda row: row.utt_id)
+        return rows, self.task.score(rows)
 
-    def _write(self, split: str, layer: int, predictions: list[Prediction], scores: dict[str, Score]) -> dict[str, Any]:
+    def _write(self, split: str, layer: int, rows: list[Prediction], scores: dict[str, Score]) -> dict[str, Any]:
         session = self.session
         fingerprints = {"upstream": session.upstream_fingerprint, "corpus": fingerprint(session.cuts(split))}
         entry = results.entry(
-            self.task.metrics, scores, utterances=len(predictions), checkpoint=f"layer {layer}", step=0, selection="dev",
+            self.task.metrics, scores, utterances=len(rows), checkpoint=f"layer {layer}", step=0, selection="dev",
             demo=session.plan.arguments.demo, fingerprints=fingerprints, cost=self._cost(),
         )  # fmt: skip
-        write_predictions(session.plan.folder / "predictions" / f"{split}.jsonl", predictions)
+        predictions.write(session.plan.folder, split, rows)
         results.update(session.plan.folder, self._record(), split, entry)
         return entry
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import downstream
+from engine import predictions as saved
 from engine import results, sweep
 from engine.errors import USER_ERRORS, CheckpointError, ConfigError
 from engine.task import HeadTask, Prediction, Task
@@ -168,23 +168,7 @@ def predictions(run: Run, split: str) -> dict[str, list[Prediction]]:
     if split not in run.record.splits:
         raise CheckpointError(f"{run.folder} has no result of split {split}, only of {', '.join(run.record.splits) or 'none'}")
     if run.sweep is None:
-        return {"": _read_predictions(run.folder, split)}
+        return {"": saved.read(run.folder, split)}
     if run.sweep.kind == "layers":
-        return {"": _read_predictions(run.folder / PurePath(run.record.splits[split].checkpoint).parts[0], split)}
-    return {name: _read_predictions(run.folder / name, split) for name in run.sweep.members}
-
-
-def _read_predictions(folder: Path, split: str) -> list[Prediction]:
-    path = folder / "predictions" / f"{split}.jsonl"
-    try:
-        with open(path, encoding="utf-8") as lines:
-            return [_prediction(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror}); evaluate {folder} again") from None
-
-
-def _prediction(line: str, where: str) -> Prediction:
-    try:
-        return Prediction(**json.loads(line))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{where} is broken ({error}); evaluate again") from None
+        return {"": saved.read(run.folder / PurePath(run.record.splits[split].checkpoint).parts[0], split)}
+    return {name: saved.read(run.folder / name, split) for name in run.sweep.members}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("corpus", "downstream", "engine", "pretrain", "upstream")
+ROOMS = ("corpus", "downstream", "engine", "pretrain", "report", "upstream")
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 

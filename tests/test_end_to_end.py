@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import checkpoint
-from engine.evaluation import read_predictions
+from engine import checkpoint, predictions
 from tests.conftest import ROOT
 from tests.engine import make
 from tests.engine.test_trainer import assert_same, without_clock
@@ -76,7 +75,7 @@ def test_pretrain_train_evaluate_and_use_from_another_folder(tmp_path: Path, dat
     one = json.loads(run(tmp_path, ROOT / "run_downstream.py", "-m", "evaluate", "-e", "result/downstream/asr-tera-mine", "--json"))
     found = json.loads((here / "results.json").read_text())["splits"]
     assert set(found) == {"dev-clean", "test-clean"} and one["splits"]["test-clean"]["metrics"] == found["test-clean"]["metrics"]
-    assert len(read_predictions(here / "predictions" / "test-clean.jsonl")) == 3
+    assert len(predictions.read(here, "test-clean")) == 3
     clips = sorted((data / "LibriSpeech" / "test-clean").rglob("*.flac"))
     lines = run(tmp_path, ROOT / "run_downstream.py", "-m", "inference", "-e", here / "dev-clean-best.ckpt", "-t", *clips)
     assert [json.loads(line)["path"] for line in lines.splitlines()] == list(map(str, clips))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = {"configs", "corpus", "downstream", "engine", "pretrain", "upstream"}
-ENTRIES = {"run_downstream", "run_pretrain"}
+ROOMS = {"configs", "corpus", "downstream", "engine", "pretrain", "report", "upstream"}
+ENTRIES = {"leaderboard", "run_downstream", "run_pretrain"}
 
 
 @pytest.mark.parametrize("name", sorted(ROOMS | ENTRIES))
@@ -78,8 +78,8 @@ def test_the_installed_command_works_from_another_folder(wheel, tmp_path):
     (Path(site.stdout.strip()) / "borrowed.pth").write_text("\n".join(borrowed))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for command, expected in [("weir", "asr"), ("weir-pretrain", "tera")]:
-        done = subprocess.run([python.parent / command, "--list"], cwd=elsewhere, capture_output=True, text=True)
+    for command, flag, expected in [("weir", "--list", "asr"), ("weir-pretrain", "--list", "tera"), ("weir-leaderboard", "-h", "--compare")]:
+        done = subprocess.run([python.parent / command, flag], cwd=elsewhere, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
     where = subprocess.run([python, "-c", "import upstream; print(upstream.__file__)"], cwd=elsewhere, capture_output=True, text=True)

@@ -109,10 +109,12 @@ def test_intervals_are_over_speakers() -> None:
 
 
 def test_two_speakers_counted_by_hand() -> None:
-    """Speakers a and b drawn 2 and 0 times leave no trial of two; 1 and 1 leave all of them."""
+    """Speakers a and b drawn 2 and 0 times leave no trial of two, and no rate; 1 and 1 leave all of them."""
     scored = Trials(np.array([0.9, 0.8, 0.1]), np.array([True, True, False]), [("a", "a"), ("b", "b"), ("b", "a")])
-    weights = verification._Curve(scored).resampled_weights(np.random.default_rng(0), 100)
-    assert len(weights) < 100 and (weights == 1).all()
+    counts = np.array([[2.0, 0.0], [1.0, 1.0]])
+    assert verification._Curve(scored).weights(counts).tolist() == [[2, 0, 0], [1, 1, 1]]
+    statistic = eer(scored).statistic
+    assert statistic is not None and np.isnan(statistic.under(counts)).tolist() == [True, False]
     lone = Trials(np.array([0.9, 0.1]), np.array([True, False]), [("a", "a"), ("a", "b")])
     assert eer(lone).value == eer(lone).low == eer(lone).high == pytest.approx(0.0, abs=1e-9)
 

@@ -14,8 +14,7 @@ import soundfile
 import torch
 
 from downstream.metrics import error_rate
-from engine import checkpoint, yaml12
-from engine.evaluation import read_predictions
+from engine import checkpoint, predictions, yaml12
 from tests.conftest import ROOT
 from tests.engine import make
 from tests.engine.make import Outcome, Trained
@@ -69,7 +68,7 @@ def test_predictions_are_sorted_complete_and_give_the_number(trained: Trained, w
     outcome = weir("-m", "evaluate", "-e", trained.folder, "-t", "train", "test-clean", "-p", tmp_path / "there")
     assert outcome.status == 0, outcome.err
     for split, folder, count in (("train", "train-clean-100", 8), ("test-clean", "test-clean", 2)):
-        rows = read_predictions(tmp_path / "there" / "predictions" / f"{split}.jsonl")
+        rows = predictions.read(tmp_path / "there", split)
         ids = [row.utt_id for row in rows]
         assert ids == sorted(path.stem for path in (trained.data / "LibriSpeech" / folder).rglob("*.flac")) and len(ids) == count
         entry = results(tmp_path / "there")["splits"][split]
@@ -153,7 +152,7 @@ def test_inference_prints_one_object_a_file_in_the_order_given(trained: Trained,
     assert all(row.keys() == {"utt_id", "path", "prediction", "scores"} and row["utt_id"] == Path(row["path"]).stem for row in rows)
     assert weir("-m", "predict", "-e", trained.folder, "-t", *clips).out == outcome.out
     assert weir("-m", "evaluate", "-e", trained.folder, "-t", "train", "-p", tmp_path / "there").status == 0
-    written = {row.utt_id: row.prediction for row in read_predictions(tmp_path / "there" / "predictions" / "train.jsonl")}
+    written = {row.utt_id: row.prediction for row in predictions.read(tmp_path / "there", "train")}
     assert all(written[row["utt_id"]] == row["prediction"] for row in rows)
 
 

@@ -17,7 +17,18 @@ from corpus.batching import Batching
 from downstream.heads import MeanPoolingClassifier
 from downstream.metrics import accuracy
 from engine.task import (
-    FRAME_ROUNDING, Block, Card, Classes, CorpusBlock, HeadTask, Metric, Outcomes, Prediction, Quirk, Score, SearchTask, TaskError,
+    FRAME_ROUNDING,
+    Card,
+    Classes,
+    CorpusBlock,
+    HeadTask,
+    Metric,
+    Outcomes,
+    Prediction,
+    Quirk,
+    Score,
+    SearchTask,
+    TaskError,
 )  # fmt: skip
 from tests.engine import make
 from upstream.registry import Registry
