@@ -234,19 +234,14 @@ SETTINGS = tuple(Smoothing(threshold, median) for median in (1, 11) for threshol
 
 def find_turns(probabilities: np.ndarray, smoothing: Smoothing, stride: int) -> list[Turn]:
     """The turns of speakers "1" and "2" in probabilities (F, S), to the hundredth of a second."""
-    active = probabilities > smoothing.threshold
-    turns = []
+    active, half = (probabilities > smoothing.threshold).astype(int), smoothing.median // 2
+    turns: list[Turn] = []
     for speaker in range(SPEAKERS):
-        row = active[:, speaker].astype(int)
-        if smoothing.median > 1:  # the median of zeros and ones is their majority; silence before and after
-            row = (np.convolve(row, np.ones(smoothing.median, int))[smoothing.median // 2 :][: len(row)] > smoothing.median // 2).astype(
-                int
-            )
-        changes = np.flatnonzero(np.diff(np.pad(row, 1)))
-        for start, end in zip(changes[::2].tolist(), changes[1::2].tolist(), strict=True):
-            turn = Turn(str(speaker + 1), round(start * stride / SAMPLE_RATE, 2), round(end * stride / SAMPLE_RATE, 2))
-            if turn.end > turn.start:
-                turns.append(turn)
+        row = active[:, speaker]
+        if half:  # the median of zeros and ones is their majority; silence before and after
+            row = (np.convolve(row, np.ones(smoothing.median, int))[half : half + len(row)] > half).astype(int)
+        times = np.round(np.flatnonzero(np.diff(row, prepend=0, append=0)) * stride / SAMPLE_RATE, 2).tolist()
+        turns += [Turn(str(speaker + 1), start, end) for start, end in zip(times[::2], times[1::2], strict=True) if end > start]
     return turns
 
 
@@ -268,7 +263,7 @@ def diarization_errors(reference: Sequence[Turn], hypothesis: Sequence[Turn], co
     """The parts of the diarization error of one recording, exactly (no frames), overlapping speech included.
 
     Speakers are matched one to one so that they share the most scored time. Source: NIST, Rich Transcription evaluation plan
-    (2009); the same as dscore's DER.
+    (2009), as md-eval and dscore compute it.
 
     Args:
         collar: seconds before and after each beginning and end of a reference turn that are not scored.
@@ -282,11 +277,11 @@ def diarization_errors(reference: Sequence[Turn], hypothesis: Sequence[Turn], co
     )
     if len(edges) < 2:
         return Errors(0.0, 0.0, 0.0, 0.0)
-    middles, seconds = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
+    seconds = np.diff(edges)
     if collar:
-        near = np.abs(middles[:, None] - np.array(boundaries)[None]) < collar
+        near = np.abs((edges[:-1, None] + edges[1:, None]) / 2 - np.array(boundaries)[None]) < collar
         seconds = np.where(near.any(1), 0.0, seconds)
-    said, heard = _active(reference, middles), _active(hypothesis, middles)
+    said, heard = _active(reference, edges), _active(hypothesis, edges)
     shared = (said * seconds) @ heard.T
     correct = float(shared[linear_sum_assignment(shared, maximize=True)].sum())
     many_said, many_heard = said.sum(0), heard.sum(0)
@@ -298,13 +293,14 @@ def diarization_errors(reference: Sequence[Turn], hypothesis: Sequence[Turn], co
     )
 
 
-def _active(turns: Sequence[Turn], times: np.ndarray) -> np.ndarray:
-    """Who speaks at each time: (speakers, times), 0 or 1."""
-    speakers = sorted({turn.speaker for turn in turns})
-    active = np.zeros((len(speakers), len(times)))
-    for turn in turns:
-        active[speakers.index(turn.speaker), (times > turn.start) & (times < turn.end)] = 1
-    return active
+def _active(turns: Sequence[Turn], edges: np.ndarray) -> np.ndarray:
+    """Who speaks between each two of `edges`, which hold all times of the turns: (speakers, edges - 1), 0 or 1."""
+    speakers = {name: row for row, name in enumerate(sorted({turn.speaker for turn in turns}))}
+    changes = np.zeros((len(speakers), len(edges)))
+    rows = [speakers[turn.speaker] for turn in turns]
+    np.add.at(changes, (rows, np.searchsorted(edges, [turn.start for turn in turns])), 1)
+    np.add.at(changes, (rows, np.searchsorted(edges, [turn.end for turn in turns])), -1)
+    return (changes.cumsum(1)[:, :-1] > 0).astype(float)
 
 
 def best_smoothing(mixtures: Iterable[Mixture], stride: int, collar: float) -> Smoothing:
