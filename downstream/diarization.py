@@ -295,12 +295,12 @@ def diarization_errors(reference: Sequence[Turn], hypothesis: Sequence[Turn], co
 
 def _active(turns: Sequence[Turn], edges: np.ndarray) -> np.ndarray:
     """Who speaks between each two of `edges`, which hold all times of the turns: (speakers, edges - 1), 0 or 1."""
-    speakers = {name: row for row, name in enumerate(sorted({turn.speaker for turn in turns}))}
-    changes = np.zeros((len(speakers), len(edges)))
-    rows = [speakers[turn.speaker] for turn in turns]
-    np.add.at(changes, (rows, np.searchsorted(edges, [turn.start for turn in turns])), 1)
-    np.add.at(changes, (rows, np.searchsorted(edges, [turn.end for turn in turns])), -1)
-    return (changes.cumsum(1)[:, :-1] > 0).astype(float)
+    speakers = sorted({turn.speaker for turn in turns})
+    active = np.zeros((len(speakers), len(edges) - 1))
+    begins, ends = (np.searchsorted(edges, times) for times in ([turn.start for turn in turns], [turn.end for turn in turns]))
+    for turn, begin, end in zip(turns, begins, ends, strict=True):
+        active[speakers.index(turn.speaker), begin:end] = 1
+    return active
 
 
 def best_smoothing(mixtures: Iterable[Mixture], stride: int, collar: float) -> Smoothing:
