@@ -16,8 +16,7 @@ class RecurrentCTC(nn.Module):
     Args:
         dim, stride: features a frame, and samples between frames.
         classes: symbols, the blank included.
-        total_rate: samples between the frames that the LSTM sees; -1 leaves the stride.
-        sample_style: `concat` stacks frames to get there, `drop` keeps every n-th.
+        total_rate, sample_style: see `Subsampling`.
     """
 
     def __init__(
@@ -25,9 +24,8 @@ class RecurrentCTC(nn.Module):
         total_rate: int = -1, sample_style: Literal["concat", "drop"] = "concat",
     ) -> None:  # fmt: skip
         super().__init__()
-        self.factor = max(1, round(total_rate / stride)) if total_rate > 0 else 1
-        self.stacked = sample_style == "concat"
-        self.projection = nn.Linear(dim * self.factor if self.stacked else dim, projection)
+        self.subsampling = Subsampling(stride, total_rate, sample_style)
+        self.projection = nn.Linear(self.subsampling.dim(dim), projection)
         sizes = [projection] + [2 * hidden] * (layers - 1)
         self.layers = nn.ModuleList(BidirectionalLSTM(size, hidden) for size in sizes)
         self.dropout = nn.Dropout(dropout)
@@ -35,14 +33,59 @@ class RecurrentCTC(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, F, D) with `lengths` (B,) to logits (B, F', C) and their lengths (B,)."""
-        features, lengths = self._subsample(features, lengths)
+        features, lengths = self.subsampling(features, lengths)
         x = self.projection(features)
         for layer in self.layers:
             x = self.dropout(layer(x, lengths))
         return self.output(x), lengths
 
-    def _subsample(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Fewer frames: (B, F, D) to (B, F // factor, D × factor) or (B, F / factor, D)."""
+
+class LinearCTC(nn.Module):
+    """Two linear layers on every frame, without activation between them.
+
+    Source: SUPERB's PR head (Yang et al., 2021); s3prl downstream/model.py, FrameLevel.
+
+    Args:
+        dim, stride: features a frame, and samples between frames.
+        classes: symbols, the blank included.
+        total_rate, sample_style: see `Subsampling`.
+    """
+
+    def __init__(
+        self, dim: int, stride: int, classes: int, *, projection: int,
+        total_rate: int = -1, sample_style: Literal["concat", "drop"] = "concat",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.subsampling = Subsampling(stride, total_rate, sample_style)
+        self.projection = nn.Linear(self.subsampling.dim(dim), projection)
+        self.output = nn.Linear(projection, classes)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, F, D) with `lengths` (B,) to logits (B, F', C) and their lengths (B,)."""
+        features, lengths = self.subsampling(features, lengths)
+        return self.output(self.projection(features)), lengths
+
+
+class Subsampling(nn.Module):
+    """Fewer frames.
+
+    Args:
+        stride: samples between frames.
+        total_rate: samples between the frames that leave; -1 leaves the stride.
+        sample_style: `concat` stacks frames to get there, an incomplete last stack left out; `drop` keeps every n-th.
+    """
+
+    def __init__(self, stride: int, total_rate: int, sample_style: Literal["concat", "drop"]) -> None:
+        super().__init__()
+        self.factor = max(1, round(total_rate / stride)) if total_rate > 0 else 1
+        self.stacked = sample_style == "concat"
+
+    def dim(self, dim: int) -> int:
+        """Features of a frame that leaves, for frames of `dim` that enter."""
+        return dim * self.factor if self.stacked else dim
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, F, D) with `lengths` (B,) to (B, F // factor, D × factor) or (B, F / factor, D), and their lengths."""
         if self.factor == 1:
             return features, lengths
         if not self.stacked:
@@ -53,26 +96,6 @@ class RecurrentCTC(nn.Module):
             features, kept = nn.functional.pad(features, (0, 0, 0, self.factor - frames)), 1
         stacked = features[:, : kept * self.factor].reshape(batch, kept, dim * self.factor)
         return stacked, (lengths // self.factor).clamp(min=1)
-
-
-class LinearCTC(nn.Module):
-    """Two linear layers on every frame, without activation between them.
-
-    Source: SUPERB's PR head (Yang et al., 2021); s3prl downstream/model.py, FrameLevel.
-
-    Args:
-        dim: features a frame.
-        classes: symbols, the blank included.
-    """
-
-    def __init__(self, dim: int, classes: int, *, projection: int) -> None:
-        super().__init__()
-        self.projection = nn.Linear(dim, projection)
-        self.output = nn.Linear(projection, classes)
-
-    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, F, D) with `lengths` (B,) to logits (B, F, C) and the same lengths."""
-        return self.output(self.projection(features)), lengths
 
 
 class MeanPoolingClassifier(nn.Module):

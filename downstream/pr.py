@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
@@ -47,6 +47,8 @@ class PRHead(Block):
     """See `downstream.heads.LinearCTC`."""
 
     projection: int = Field(256, gt=0)
+    total_rate: int = -1
+    sample_style: Literal["concat", "drop"] = "concat"
 
 
 class PR(HeadTask):
@@ -113,7 +115,7 @@ class PR(HeadTask):
     def build_head(self, dim: int, stride: int) -> nn.Module:
         from downstream.heads import LinearCTC
 
-        return LinearCTC(dim, len(self.vocabulary), **self.head.model_dump())
+        return LinearCTC(dim, stride, len(self.vocabulary), **self.head.model_dump())
 
     def loss(self, output: CTCOutput, labels: Sequence[list[int]]) -> Tensor:
         from downstream.ctc import ctc_loss

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from downstream.heads import BidirectionalLSTM, LinearCTC, RecurrentCTC
+from downstream.heads import BidirectionalLSTM, LinearCTC, RecurrentCTC, Subsampling
 
 SUPERB = {"projection": 1024, "hidden": 1024, "layers": 2, "dropout": 0.2}
 SMALL = {"projection": 12, "hidden": 10, "layers": 2, "dropout": 0.2}
@@ -114,14 +114,13 @@ def test_frames_are_stacked_or_dropped_to_the_rate(stride: int, rate: int, style
 
 
 def test_stacked_frames_lie_side_by_side_in_time() -> None:
-    head = RecurrentCTC(2, 160, 32, **SMALL, total_rate=320, sample_style="concat")
-    features, lengths = head._subsample(torch.arange(10.0).view(1, 5, 2), torch.tensor([5]))
+    features, lengths = Subsampling(160, 320, "concat")(torch.arange(10.0).view(1, 5, 2), torch.tensor([5]))
     assert features.tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7]]] and lengths.tolist() == [2]
 
 
 def test_the_linear_head_has_superbs_size_and_sees_single_frames() -> None:
     """215,882 for D = 768 and 74 symbols: superb_tasks.md, section 16."""
-    head = LinearCTC(768, 74, projection=256)
+    head = LinearCTC(768, 320, 74, projection=256)
     assert sum(parameter.numel() for parameter in head.parameters()) == 215_882
     features, lengths = torch.randn(2, 5, 768), torch.tensor([5, 3])
     logits, sizes = head(features, lengths)
@@ -130,3 +129,8 @@ def test_the_linear_head_has_superbs_size_and_sees_single_frames() -> None:
     flat = head.output.weight @ head.projection.weight  # no activation: one matrix says the same
     bias = head.output.weight @ head.projection.bias + head.output.bias
     torch.testing.assert_close(logits, features @ flat.T + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_the_linear_head_stacks_frames_where_asked() -> None:
+    logits, sizes = LinearCTC(7, 160, 74, projection=256, total_rate=640)(torch.randn(2, 9, 7), torch.tensor([9, 5]))
+    assert logits.shape == (2, 2, 74) and sizes.tolist() == [2, 1]

@@ -124,10 +124,10 @@ def test_four_utterances_can_be_learned_by_heart(weir: Callable[..., Outcome], e
     options = ",,".join(
         f"config.{key}={value}"
         for key, value in {
-            "runner.total_steps": 300,
-            "runner.log_step": 100,
-            "runner.eval_step": 300,
-            "runner.save_step": 300,
+            "runner.total_steps": 150,
+            "runner.log_step": 50,
+            "runner.eval_step": 150,
+            "runner.save_step": 150,
             "corpus.batching.batch_size": 4,
             "optimizer.lr": "2e-2",
         }.items()
