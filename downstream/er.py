@@ -70,9 +70,9 @@ class ER(HeadTask):
         selection="highest accuracy on dev; the benchmark's number is the mean over the folds (-v all)",
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
         notes=(
-            "superb: s3prl draws dev with torch's seed 0 from a list whose dialogs lie in the order of its authors' disk. Where IEMOCAP's "
-            "folder holds that list (s3prl's downstream/emotion/meta_data/Session1/train_meta_data.json, …) its order is taken, and "
-            "train and dev are the published ones. Otherwise dialogs go by name: dev is as large, and drawn likewise, but not the same.",
+            "superb: dev is drawn with torch's seed 0 from s3prl's list of the training utterances, where IEMOCAP's folder holds that list "
+            "(meta_data/Session1/train_meta_data.json, … of s3prl's downstream/emotion): then train and dev are the published ones.",
+            "Without the list, whose dialogs lie in the order of a disk, they go by name: dev is as large and drawn likewise, but another.",
         ),
     )
 

@@ -19,8 +19,9 @@ from corpus.demo.speech import Spoken, Utterance
 _KEY = "miniature iemocap 1"
 FOLDER = "IEMOCAP_full_release"
 _GROUPS = ("dev", "test", "dev-other", "test-other")
-_PAUSE = 0.4
-"""Seconds between turns."""
+# Utterances for one speaking process. The lists are part of the recipe: other lists, other bytes.
+LIST_SIZE = 60
+_PAUSE = 0.4  # seconds between turns
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def make(cache: Path, size: Size = FULL) -> Path:
     Raises: DataError: when eSpeak NG is not installed.
     """
     planned = plan(size)
+    utterances = [turn.utterance for turns in planned.values() for turn in turns]
 
     def finish(folder: Path, spoken: list[Spoken]) -> None:
         seconds = {said.utterance.path: said.seconds for said in spoken}
@@ -95,7 +97,7 @@ def make(cache: Path, size: Size = FULL) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_evaluation(turns, seconds), encoding="utf-8", newline="\n")
 
-    return building.build(cache, "iemocap", [[turn.utterance for turn in turns] for turns in planned.values()], finish)
+    return building.build(cache, "iemocap", building.chunks(utterances, LIST_SIZE), finish)
 
 
 def plan(size: Size = FULL) -> dict[str, list[Turn]]:
