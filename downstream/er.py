@@ -12,12 +12,12 @@ from pydantic import Field
 
 from corpus.batching import Batching
 from corpus.errors import DataError
-from engine.task import FRAME_ROUNDING, Block, Card, Classes, CorpusBlock, HeadTask, Metric, Prediction, Quirk, Score
+from downstream.kinds import ClassificationTask
+from engine.task import FRAME_ROUNDING, Card, Classes, CorpusBlock, Quirk
 
 if TYPE_CHECKING:
     from lhotse import CutSet
     from lhotse.cut import Cut
-    from torch import Tensor, nn
 
 SHARED_DEV_SPEAKERS = Quirk(
     "shared_dev_speakers",
@@ -39,13 +39,7 @@ class ERCorpus(CorpusBlock):
     batching: Batching = Batching(method="random", batch_size=4)
 
 
-class ERHead(Block):
-    """See `downstream.heads.MeanPoolingClassifier`."""
-
-    projection: int = Field(256, gt=0)
-
-
-class ER(HeadTask):
+class ER(ClassificationTask):
     """Four emotions on IEMOCAP, one session left out."""
 
     name = "er"
@@ -54,10 +48,9 @@ class ER(HeadTask):
     variants = ("fold1", "fold2", "fold3", "fold4", "fold5")
     variant_key = "test_fold"
     quirks = (FRAME_ROUNDING, SHARED_DEV_SPEAKERS)
-    Corpus, Head = ERCorpus, ERHead
+    Corpus = ERCorpus
     corpus: ERCorpus
-    head: ERHead
-    metrics = (Metric("acc", higher_is_better=True, formula="utterances whose emotion is right / utterances"),)
+    kind = "emotion"
     card = Card(
         title="Emotion recognition",
         data="IEMOCAP (https://sail.usc.edu/iemocap): neu, hap (with exc), ang, sad; 5,531 utterances",
@@ -102,36 +95,12 @@ class ER(HeadTask):
         found = {self.reference(cut) for cut in cuts}
         return {"emotion": [name for name in EMOTIONS if name in found] + sorted(found.difference(EMOTIONS))}
 
-    def label(self, cut: Cut) -> int:
-        names, emotion = self.setting.classes["emotion"], self.reference(cut)
-        if emotion not in names:
-            audio = cut.recording.sources[0].source
-            raise DataError(f"{audio}: the emotion {emotion!r} is not in the training data, which has {', '.join(names)}")
-        return names.index(emotion)
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.setting.classes["emotion"]
 
     def reference(self, cut: Cut) -> str:
         return str(cut.supervisions[0].custom["emotion"])
-
-    def build_head(self, dim: int, stride: int) -> nn.Module:
-        from downstream.heads import MeanPoolingClassifier
-
-        return MeanPoolingClassifier(dim, len(self.setting.classes["emotion"]), projection=self.head.projection)
-
-    def loss(self, output: Tensor, labels: Sequence[int]) -> Tensor:
-        import torch
-
-        return torch.nn.functional.cross_entropy(output, torch.tensor(labels, device=output.device))
-
-    def predict(self, output: Tensor, utt_ids: Sequence[str]) -> list[Prediction]:
-        best = output.softmax(-1).max(-1)
-        found = zip(utt_ids, best.indices.tolist(), best.values.tolist(), strict=True)
-        names = self.setting.classes["emotion"]
-        return [Prediction(utt_id, names[index], scores={"probability": value}) for utt_id, index, value in found]
-
-    def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
-        from downstream.metrics import accuracy
-
-        return {"acc": accuracy(predictions)}
 
 
 def _random_split(cuts: Sequence[Cut], valid_ratio: float) -> tuple[list[Cut], list[Cut]]:

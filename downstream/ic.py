@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from corpus.batching import Batching
-from corpus.errors import DataError
-from engine.task import Block, Card, Classes, CorpusBlock, HeadTask, Metric, Prediction, Score
+from downstream.kinds import PooledHead, class_index
+from engine.task import Card, Classes, CorpusBlock, HeadTask, Metric, Prediction, Score
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -28,21 +26,15 @@ class ICCorpus(CorpusBlock):
     batching: Batching = Batching(method="random", batch_size=32)
 
 
-class ICHead(Block):
-    """See `downstream.heads.MeanPoolingClassifier`."""
-
-    projection: int = Field(256, gt=0)
-
-
 class IC(HeadTask):
     """Three classifications at once on Fluent Speech Commands."""
 
     name = "ic"
     splits = ("train", "dev", "test")
     demo_corpus = "fluent"
-    Corpus, Head = ICCorpus, ICHead
+    Corpus, Head = ICCorpus, PooledHead
     corpus: ICCorpus
-    head: ICHead
+    head: PooledHead
     metrics = (Metric("acc", higher_is_better=True, formula="utterances whose action, object and location are all right / utterances"),)
     card = Card(
         title="Intent classification",
@@ -69,13 +61,8 @@ class IC(HeadTask):
 
     def label(self, cut: Cut) -> tuple[int, ...]:
         """The index of each slot's class."""
-        return tuple(self._index(slot, name, cut) for slot, name in zip(SLOTS, _intent(cut), strict=True))
-
-    def _index(self, slot: str, name: str, cut: Cut) -> int:
-        names = self.setting.classes[slot]
-        if name not in names:
-            raise DataError(f"{_audio(cut)}: the {slot} {name!r} is not in the training data, which has {', '.join(names)}")
-        return names.index(name)
+        names = zip(SLOTS, _intent(cut), strict=True)
+        return tuple(class_index(self.setting.classes[slot], name, slot, cut) for slot, name in names)
 
     def reference(self, cut: Cut) -> str:
         return ",".join(_intent(cut))
@@ -109,10 +96,6 @@ class IC(HeadTask):
 
 def _intent(cut: Cut) -> tuple[str, ...]:
     return tuple(str(cut.supervisions[0].custom[slot]) for slot in SLOTS)
-
-
-def _audio(cut: Cut) -> str:
-    return cut.recording.sources[0].source
 
 
 TASK = IC

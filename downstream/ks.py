@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from corpus.batching import Batching
 from corpus.speech_commands import KEYWORDS, SILENCE, UNKNOWN
-from engine.task import FRAME_ROUNDING, Block, Card, CorpusBlock, HeadTask, Metric, Prediction, Quirk, Score, Setting
+from downstream.kinds import ClassificationTask, PooledHead
+from engine.task import FRAME_ROUNDING, Card, CorpusBlock, Quirk, Setting
 
 if TYPE_CHECKING:
     from lhotse import CutSet
     from lhotse.cut import Cut
-    from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
@@ -53,23 +53,15 @@ class KSCorpus(CorpusBlock):
         return keywords
 
 
-class KSHead(Block):
-    """See `downstream.heads.MeanPoolingClassifier`."""
-
-    projection: int = Field(256, gt=0)
-
-
-class KS(HeadTask):
+class KS(ClassificationTask):
     """Keywords, other words and silence on Speech Commands."""
 
     name = "ks"
     splits = ("train", "dev", "test")
     demo_corpus = "speech_commands"
     quirks = (FRAME_ROUNDING, BALANCED_DEV, SHARED_SILENCE)
-    Corpus, Head = KSCorpus, KSHead
+    Corpus = KSCorpus
     corpus: KSCorpus
-    head: KSHead
-    metrics = (Metric("acc", higher_is_better=True, formula="clips whose class is right / clips"),)
     card = Card(
         title="Keyword spotting",
         data="Speech Commands v0.01 and its test set (https://arxiv.org/abs/1804.03209): ten keywords, _unknown_, _silence_",
@@ -83,7 +75,7 @@ class KS(HeadTask):
         ),
     )
 
-    def __init__(self, corpus: KSCorpus, head: KSHead, setting: Setting | None = None) -> None:
+    def __init__(self, corpus: KSCorpus, head: PooledHead, setting: Setting | None = None) -> None:
         super().__init__(corpus, head, setting)
         self.classes = [*corpus.keywords, UNKNOWN, SILENCE]
         self._absent: set[str] = set()
@@ -142,32 +134,13 @@ class KS(HeadTask):
     def crop_seconds(self, cut: Cut) -> float | None:
         return CLIP_SECONDS if cut.duration > CLIP_SECONDS and self.reference(cut) == SILENCE else None
 
-    def label(self, cut: Cut) -> int:
-        return self.classes.index(self.reference(cut))
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.classes
 
     def reference(self, cut: Cut) -> str:
         word = cut.supervisions[0].text
         return word if word in self.classes else UNKNOWN
-
-    def build_head(self, dim: int, stride: int) -> nn.Module:
-        from downstream.heads import MeanPoolingClassifier
-
-        return MeanPoolingClassifier(dim, len(self.classes), projection=self.head.projection)
-
-    def loss(self, output: Tensor, labels: Sequence[int]) -> Tensor:
-        import torch
-
-        return torch.nn.functional.cross_entropy(output, torch.tensor(labels, device=output.device))
-
-    def predict(self, output: Tensor, utt_ids: Sequence[str]) -> list[Prediction]:
-        best = output.softmax(-1).max(-1)
-        found = zip(utt_ids, best.indices.tolist(), best.values.tolist(), strict=True)
-        return [Prediction(utt_id, self.classes[index], scores={"probability": value}) for utt_id, index, value in found]
-
-    def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
-        from downstream.metrics import accuracy
-
-        return {"acc": accuracy(predictions)}
 
 
 def _fixed_second(noise: Cut) -> Cut:

@@ -5,7 +5,7 @@ Source: SUPERB (Yang et al., 2021, arXiv 2105.01051), content tasks; s3prl downs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,25 +14,22 @@ from pydantic import Field, field_validator
 
 from corpus.batching import Batching
 from corpus.units import PhoneUnits
-from engine.task import FRAME_ROUNDING, Block, Card, CorpusBlock, HeadTask, Metric, Prediction, Score, Setting
+from downstream.kinds import LIBRISPEECH_SIZES, CTCTask, LibriSpeechCorpus, LibriSpeechTask
+from engine.task import FRAME_ROUNDING, Block, Card, Metric, Prediction, Score, Setting
 
 if TYPE_CHECKING:
     from lhotse import CutSet
     from lhotse.cut import Cut
-    from torch import Tensor, nn
-
-    from downstream.ctc import CTCOutput
+    from torch import nn
 
 
-class PRCorpus(CorpusBlock):
+class PRCorpus(LibriSpeechCorpus):
     """LibriSpeech.
 
     Attributes:
-        train: the splits that train the head.
         lexicons: pronunciations, asked in order; none named takes those beside the data (`corpus.locate.lexicons`).
     """
 
-    train: list[str] = ["train-clean-100"]
     lexicons: list[Path] = []
     batching: Batching = Batching(method="windows", batch_size=16, halved_above_seconds=18.75)
 
@@ -51,13 +48,10 @@ class PRHead(Block):
     sample_style: Literal["concat", "drop"] = "concat"
 
 
-class PR(HeadTask):
+class PR(CTCTask, LibriSpeechTask):
     """Phone CTC on LibriSpeech."""
 
     name = "pr"
-    splits = ("train", "dev-clean", "dev-other", "test-clean", "test-other")
-    train_split, dev_split, test_split = "train", "dev-clean", "test-clean"
-    demo_corpus = "librispeech"
     quirks = (FRAME_ROUNDING,)
     Corpus, Head = PRCorpus, PRHead
     corpus: PRCorpus
@@ -66,13 +60,7 @@ class PR(HeadTask):
     card = Card(
         title="Phoneme recognition",
         data="LibriSpeech (https://www.openslr.org/12), phones of a lexicon: SUPERB's 74 symbols, blank <pad>",
-        splits={
-            "train": "28,539 utterances (train-clean-100)",
-            "dev-clean": "2,703",
-            "dev-other": "2,864",
-            "test-clean": "2,620",
-            "test-other": "2,939",
-        },
+        splits=LIBRISPEECH_SIZES,
         head="linear to 256, linear to 74, on every frame, without activation; CTC",
         selection="lowest greedy PER on dev-clean",
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
@@ -94,17 +82,9 @@ class PR(HeadTask):
         return PhoneUnits(self.corpus.lexicons or lexicons(self.corpus.folder))
 
     def cuts(self, split: str) -> CutSet:
-        cuts = self._cuts(split)
+        cuts = super().cuts(split)
         self.units.check(cut.supervisions[0].text for cut in cuts)
         return cuts
-
-    def _cuts(self, split: str) -> CutSet:
-        from corpus import librispeech, locate, manifest
-
-        if split in self.corpus.manifests:
-            return manifest.read(self.corpus.manifests[split], required=("text",))
-        root = locate.locate(librispeech.SOURCE, self.corpus.folder)
-        return librispeech.read_all(root, self.corpus.train) if split == "train" else librispeech.read(root, split)
 
     def label(self, cut: Cut) -> list[int]:
         return self.units.encode(cut.supervisions[0].text)
@@ -117,15 +97,8 @@ class PR(HeadTask):
 
         return LinearCTC(dim, stride, len(self.vocabulary), **self.head.model_dump())
 
-    def loss(self, output: CTCOutput, labels: Sequence[list[int]]) -> Tensor:
-        from downstream.ctc import ctc_loss
-
-        return ctc_loss(output, labels)
-
-    def predict(self, output: CTCOutput, utt_ids: Sequence[str]) -> list[Prediction]:
-        from downstream.ctc import greedy
-
-        return [Prediction(utt_id, self.vocabulary.decode(ids)) for utt_id, ids in zip(utt_ids, greedy(output), strict=True)]
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.vocabulary.decode(ids)
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
         from downstream.metrics import error_rate

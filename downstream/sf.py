@@ -5,8 +5,8 @@ Source: SUPERB (Yang et al., 2021, arXiv 2105.01051), semantics tasks; s3prl dow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -14,14 +14,13 @@ from corpus.batching import Batching
 from corpus.errors import DataError
 from corpus.snips import SPEAKERS
 from corpus.units import OUTSIDE, SlotUnits
+from downstream.kinds import CTCTask, RecurrentCTCHead
 from engine.task import (
     FRAME_ROUNDING,
     PADDED_TIME_MASKS,
-    Block,
     Card,
     Classes,
     CorpusBlock,
-    HeadTask,
     Metric,
     Prediction,
     Quirk,
@@ -32,9 +31,7 @@ from engine.task import (
 if TYPE_CHECKING:
     from lhotse import CutSet
     from lhotse.cut import Cut
-    from torch import Tensor, nn
-
-    from downstream.ctc import CTCOutput
+    from torch import nn
 
 
 SKIPPED_WORDS = Quirk(
@@ -53,27 +50,16 @@ class SFCorpus(CorpusBlock):
     batching: Batching = Batching(method="windows", batch_size=32, halved_above_seconds=18.75)
 
 
-class SFHead(Block):
-    """See `downstream.heads.RecurrentCTC`."""
-
-    projection: int = Field(1024, gt=0)
-    hidden: int = Field(1024, gt=0)
-    layers: int = Field(2, gt=0)
-    dropout: float = Field(0.2, ge=0, lt=1)
-    total_rate: int = -1
-    sample_style: Literal["concat", "drop"] = "concat"
-
-
-class SF(HeadTask):
+class SF(CTCTask):
     """Character and slot CTC on Audio SNIPS."""
 
     name = "sf"
     splits = ("train", "dev", "test")
     demo_corpus = "snips"
     quirks = (FRAME_ROUNDING, SKIPPED_WORDS, PADDED_TIME_MASKS)
-    Corpus, Head = SFCorpus, SFHead
+    Corpus, Head = SFCorpus, RecurrentCTCHead
     corpus: SFCorpus
-    head: SFHead
+    head: RecurrentCTCHead
     metrics = (
         Metric("f1", higher_is_better=True, formula="F1 of the slots found in an utterance, averaged over utterances"),
         Metric("slot_cer", formula="character edits of slot values / characters of the references' slot values"),
@@ -87,7 +73,7 @@ class SF(HeadTask):
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
     )
 
-    def __init__(self, corpus: SFCorpus, head: SFHead, setting: Setting | None = None) -> None:
+    def __init__(self, corpus: SFCorpus, head: RecurrentCTCHead, setting: Setting | None = None) -> None:
         super().__init__(corpus, head, setting)
         self.units = SlotUnits(self.setting.classes.get("slot", []))
 
@@ -122,15 +108,8 @@ class SF(HeadTask):
 
         return RecurrentCTC(dim, stride, len(self.units), **self.head.model_dump())
 
-    def loss(self, output: CTCOutput, labels: Sequence[list[int]]) -> Tensor:
-        from downstream.ctc import ctc_loss
-
-        return ctc_loss(output, labels)
-
-    def predict(self, output: CTCOutput, utt_ids: Sequence[str]) -> list[Prediction]:
-        from downstream.ctc import greedy
-
-        return [Prediction(utt_id, self.units.decode(ids)) for utt_id, ids in zip(utt_ids, greedy(output), strict=True)]
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.units.decode(ids)
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
         from downstream.slots import slot_type_f1, slot_value_cer

@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from corpus.batching import Batching
+from downstream.kinds import ClassificationTask
 from downstream.speakers import SpeakerCorpus, SpeakerTask
-from engine.task import Block, Card, Metric, Prediction, Score
+from engine.task import Card
 
 if TYPE_CHECKING:
     from lhotse import CutSet
-    from torch import Tensor, nn
 
 
 class SIDCorpus(SpeakerCorpus):
@@ -32,21 +30,14 @@ class SIDCorpus(SpeakerCorpus):
     batching: Batching = Batching(method="random", batch_size=8)
 
 
-class SIDHead(Block):
-    """See `downstream.heads.MeanPoolingClassifier`."""
-
-    projection: int = Field(256, gt=0)
-
-
-class SID(SpeakerTask):
+class SID(SpeakerTask, ClassificationTask):
     """Classification among the training speakers of VoxCeleb1."""
 
     name = "sid"
     splits = ("train", "dev", "test")
-    Corpus, Head = SIDCorpus, SIDHead
+    kind = "speaker"
+    Corpus = SIDCorpus
     corpus: SIDCorpus
-    head: SIDHead
-    metrics = (Metric("acc", higher_is_better=True, formula="utterances whose speaker is named rightly / utterances"),)
     card = Card(
         title="Speaker identification",
         data="VoxCeleb1 (https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html), its identification split, 1,251 speakers",
@@ -63,24 +54,9 @@ class SID(SpeakerTask):
             return manifest.read(self.corpus.manifests[split], required=("speaker",))
         return self.voxceleb.identification(split, self.corpus.split_list)
 
-    def build_head(self, dim: int, stride: int) -> nn.Module:
-        from downstream.heads import MeanPoolingClassifier
-
-        return MeanPoolingClassifier(dim, len(self.speakers), projection=self.head.projection)
-
-    def loss(self, output: Tensor, labels: Sequence[int]) -> Tensor:
-        import torch
-        import torch.nn.functional as F
-
-        return F.cross_entropy(output, torch.tensor(labels, device=output.device))
-
-    def predict(self, output: Tensor, utt_ids: Sequence[str]) -> list[Prediction]:
-        return [Prediction(utt_id, self.speakers[place]) for utt_id, place in zip(utt_ids, output.argmax(1).tolist(), strict=True)]
-
-    def score(self, predictions: Sequence[Prediction]) -> dict[str, Score]:
-        from downstream.metrics import accuracy
-
-        return {"acc": accuracy(predictions)}
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.speakers
 
 
 TASK = SID

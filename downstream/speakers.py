@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from corpus.errors import DataError
+from downstream.kinds import class_index
 from engine.task import Classes, CorpusBlock, HeadTask
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ class SpeakerTask(HeadTask):
         """The training speakers, sorted; empty while they are not known yet."""
         return self.setting.classes.get("speaker", [])
 
-    @functools.cached_property
-    def _places(self) -> dict[str, int]:
-        return {speaker: place for place, speaker in enumerate(self.speakers)}
-
     def find_classes(self, cuts: CutSet) -> Classes:
         return {"speaker": sorted({self.reference(cut) for cut in cuts})}
 
@@ -59,8 +55,4 @@ class SpeakerTask(HeadTask):
         return str(cut.supervisions[0].speaker)
 
     def label(self, cut: Cut) -> int:
-        speaker = self.reference(cut)
-        if speaker not in self._places:
-            file = cut.recording.sources[0].source
-            raise DataError(f"{file}: its speaker {speaker} is none of the {len(self._places)} of the training data; leave it out")
-        return self._places[speaker]
+        return class_index(self.speakers, self.reference(cut), "speaker", cut)

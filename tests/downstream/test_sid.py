@@ -63,7 +63,7 @@ def test_labels_are_places_among_the_classes_and_unseen_speakers_are_named(root:
     known = task(root, ["id10001", "id10002"])
     assert [known.label(cut) for cut in known.cuts("train")] == [0, 1]
     (unseen,) = known.cuts("test")
-    with pytest.raises(DataError, match=r"id10003/c/00001\.wav: its speaker id10003 is none of the 2 of the training data"):
+    with pytest.raises(DataError, match=r"id10003/c/00001\.wav: the speaker 'id10003' is not in the training data"):
         known.label(unseen)
 
 
@@ -74,7 +74,9 @@ def test_long_training_utterances_are_cropped() -> None:
 def test_predictions_name_the_speaker_and_loss_is_cross_entropy() -> None:
     logits = torch.tensor([[0.0, 1.0, 0.5], [2.0, 0.0, 0.0]])
     named = task(speakers=SPEAKERS)
-    assert named.predict(logits, ["a", "b"]) == [Prediction("a", "id10002"), Prediction("b", "id10001")]
+    found = named.predict(logits, ["a", "b"])
+    assert [(row.utt_id, row.prediction) for row in found] == [("a", "id10002"), ("b", "id10001")]
+    assert [row.scores["probability"] for row in found] == pytest.approx(logits.softmax(1).amax(1).tolist())
     torch.testing.assert_close(named.loss(logits, [1, 2]), F.cross_entropy(logits, torch.tensor([1, 2])))
 
 
