@@ -125,7 +125,7 @@ class ASV(SpeakerTask):
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
         notes=(
             "The published recipe lowers the gain by 3 dB and cuts silence out (sox, below 0.1 % of full scale for 0.1 s). Neither is "
-            "done here: a cut is a part of a file as it is, and VoxCeleb's recordings hold little digital silence.",
+            "done here: a cut is a part of a file as it is.",
             "Intervals resample speakers; a trial of two speakers counts once for each pair of their draws.",
             "-m inference names the nearest training speaker.",
         ),

@@ -74,8 +74,7 @@ class KS(ClassificationTask):
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
         notes=(
             "Training draws each class as often as another (corpus.batching: balanced); a noise gives a random second each time.",
-            "The published recipe lowers all audio by 3 dB, in training and in test alike; Weir leaves the level as it is, "
-            "which encoders that normalise their input do not notice.",
+            "The published recipe lowers all audio by 3 dB, in training and in test alike; Weir leaves the level as it is.",
         ),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from corpus.batching import Position, stream
 from engine import results, sources
+from engine.learners import cropped
 from engine.session import HeadSession, headline, trained_parameters
 
 
@@ -24,7 +25,7 @@ def report(session: HeadSession) -> str:
     size = sources.estimate_bytes(encoder, 3600 * sum(hours.values()))
     stored, why = (False, "the upstream trains") if session.frozen is None else sources.should_store(config.store, size)
     _, first = next(stream(splits[train_split], config.corpus.batching, plan.arguments.seed, Position(0, 0), session.task.label))
-    loaded = session.live(train_split).load(first)
+    loaded = session.live(train_split).load([cropped(cut, session.task.crop_seconds(cut), cut.id) for cut in first])
     loss, encoding, update = _timed_update(session, loaded)
     updates = config.runner.total_steps * config.runner.gradient_accumulate_steps
     audio = float(loaded.samples.sum()) / encoder.sample_rate
