@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from corpus.errors import DataError
 from corpus.locate import Source, locate
+from corpus.whole_file import whole_file
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -113,23 +114,6 @@ def _cuts(root: Path | str, clips: list[Path], source: Source, of: str = "") -> 
 
 
 def _cut(path: Path, text: str) -> MonoCut:
-    """A whole file; its header alone is read, by libsndfile itself: Lhotse takes twice as long, which counts for 51,088 clips."""
-    import soundfile
-    from lhotse import Recording, SupervisionSegment
-    from lhotse.audio import AudioSource
-    from lhotse.cut import MonoCut
-
-    try:
-        header = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"{path} is not audio, or damaged or empty; unpack its archive again or delete it") from error
-    if header.frames == 0:
-        raise DataError(f"{path} has no samples; unpack its archive again or delete it")
-    utt_id = f"{path.parent.name}/{path.stem}"
-    channels = list(range(header.channels))
-    recording = Recording(
-        utt_id, [AudioSource("file", channels, str(path))], header.samplerate, header.frames, header.frames / header.samplerate, channels
-    )
+    """A whole file; its voice is the speaker where the name tells it."""
     voice, named, _ = path.name.partition(_VOICE_ENDS)
-    supervision = SupervisionSegment(utt_id, utt_id, 0.0, recording.duration, text=text, speaker=voice if named else None)
-    return MonoCut(utt_id, 0.0, recording.duration, 0, recording=recording, supervisions=[supervision])
+    return whole_file(path, f"{path.parent.name}/{path.stem}", str(path.parent), text=text, speaker=voice if named else None)

@@ -18,7 +18,7 @@ def whole_file(
     """A cut called `utt_id` with one supervision, and a recording of the same name. Takes about 0.1 ms.
 
     Args:
-        where: the list and line that name the file, for messages.
+        where: the list and line, or the folder, that name the file; for messages.
         labels: `custom` of the supervision.
     Raises:
         DataError: the file is missing, is not audio, has no samples, or does not say how many.
