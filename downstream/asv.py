@@ -102,6 +102,7 @@ class ASV(SpeakerTask):
     """Trials of VoxCeleb1, scored by the cosine of x-vectors."""
 
     name = "asv"
+    unscored = ("train",)
     splits = ("train", "dev", "test")
     chosen_on_test = True
     quirks = (FRAME_ROUNDING, POOLING_LENGTH, DEV_SPEAKERS_TRAIN, CHOSEN_ON_TEST)

@@ -21,7 +21,10 @@ def apply(args: argparse.Namespace) -> None:
     if task is not None:
         print(f"-d {args.downstream} is {task} here", file=sys.stderr)
         args.downstream = task
-    if args.config and not Path(args.config).exists() and _is_old(args.config, found["configurations"]):
+    owner = None if not args.config or Path(args.config).exists() else _owner(args.config, found["configurations"])
+    if owner is not None:
+        if owner != args.downstream:
+            raise ConfigError(f"-c {args.config} is the recipe of {owner}, and -d names {args.downstream}: give one of them")
         print(f"-c {args.config} is the recipe of {args.downstream} here (preset {args.preset or 'by the data'})", file=sys.stderr)
         args.config = None
 
@@ -39,6 +42,7 @@ def _by_configuration(args: argparse.Namespace, tasks: dict[str, str]) -> str:
     return tasks[name]
 
 
-def _is_old(path: str, known: list[str]) -> bool:
-    """Whether a path ends as one of s3prl's."""
-    return any(PurePosixPath(path).parts[-len(PurePosixPath(old).parts) :] == PurePosixPath(old).parts for old in known)
+def _owner(path: str, known: dict[str, str]) -> str | None:
+    """The task of a configuration whose path ends as one of s3prl's."""
+    parts = PurePosixPath(path).parts
+    return next((task for old, task in known.items() if parts[-len(PurePosixPath(old).parts) :] == PurePosixPath(old).parts), None)

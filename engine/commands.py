@@ -72,7 +72,9 @@ def _check(plan: Plan, args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace, tasks: Registry) -> int:
     folder = experiment_folder(args, tasks)
     if folder is not None and sweep.is_sweep(folder):
-        return sweep.evaluate(folder, args, tasks)
+        if args.downstream_variant in (None, "all"):
+            return sweep.evaluate(folder, args, tasks)
+        args.past_exp, args.expname = str(folder / args.downstream_variant), None  # one of the folds
     plan = plan_evaluation(args, tasks)
     from engine import evaluating
 

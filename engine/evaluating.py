@@ -24,7 +24,7 @@ def run(plan: Plan, args: argparse.Namespace) -> int:
     """Evaluate, and print the table."""
     entries = evaluate(plan, args)
     if entries is not None:
-        show(plan, entries, bool(args.json))
+        show(plan.folder, results.read(plan.folder), entries, bool(args.json))
     return 0
 
 
@@ -33,7 +33,7 @@ def evaluate(plan: Plan, args: argparse.Namespace) -> Entries | None:
     assert plan.checkpoint is not None and plan.state is not None
     splits = args.evaluate_split or [plan.task.test_split]
     for split in splits:
-        check_split(plan.task, split)
+        check_split(plan.task, split, evaluated=True)
     session = HeadSession(plan, args.device)
     session.check_upstream(plan.state, plan.checkpoint)
     session.load_weights(plan.state, plan.checkpoint)
@@ -48,14 +48,18 @@ def evaluate(plan: Plan, args: argparse.Namespace) -> Entries | None:
     return entries if session.main else None
 
 
-def show(plan: Plan, entries: Entries, as_json: bool) -> None:
-    """Print entries on stdout, and where they were written on stderr."""
+def show(folder: Path, run: dict[str, Any], entries: Entries, as_json: bool) -> None:
+    """Print entries on stdout, and where they were written on stderr.
+
+    Args:
+        run: the record in the folder.
+    """
     if as_json:
-        print(json.dumps({"task": plan.task.name, "upstream": plan.arguments.upstream, "demo": plan.arguments.demo, "splits": entries}))
+        print(json.dumps({**{key: run[key] for key in ("task", "upstream", "demo")}, "splits": entries}))
     else:
         rows = [row for split, entry in entries.items() for row in results.score_rows(split, entry)]
         print(results.table([results.SCORE_HEADER, *rows]))
-    print(f"written to {plan.folder / 'results.json'}", file=sys.stderr)
+    print(f"written to {folder / 'results.json'}", file=sys.stderr)
 
 
 def _choose_on_test(session: HeadSession, folder: Path) -> Entries:
@@ -68,8 +72,12 @@ def _choose_on_test(session: HeadSession, folder: Path) -> Entries:
         session.load_weights(checkpoint.load(path), path)
         value = session.evaluate(split, source).scores[main.name].value
         found.append((value if main.higher_is_better else -value, path))
-    _, best = max(found, key=lambda pair: pair[0])
-    entries = {split: _evaluate_at(session, split, best, source, selection="test")}
+    entries: Entries = {}
+    if found:
+        _, best = max(found, key=lambda pair: pair[0])
+        entries[split] = _evaluate_at(session, split, best, source, selection="test")
+    elif session.main:
+        print(f"{split} is left out: {folder} holds no states-*.ckpt to choose among", file=sys.stderr)
     on_dev = folder / session.task.best_checkpoint
     if on_dev.exists():
         name = f"{split}-dev-selected"
@@ -122,10 +130,10 @@ def record(session: HeadSession, state: dict[str, Any]) -> dict[str, Any]:
     return {
         "task": session.task.name,
         "upstream": arguments["upstream"],
-        "protocol": state["Config"]["protocol"],
+        "protocol": session.config.protocol,
         "preset": arguments["preset"],
         "demo": arguments["demo"],
-        "config": {**state["Config"], "args": arguments},
+        "config": {**session.config.model_dump(mode="json"), "args": arguments},
         "seed": arguments["seed"],
         "versions": results.versions(),
         "fingerprints": state["Fingerprints"],

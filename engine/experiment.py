@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import shutil
 import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -11,10 +13,13 @@ from pathlib import Path
 from corpus.files import remove_unfinished
 from engine.errors import CheckpointError, ConfigError
 
+SWEEP = "sweep.json"
+"""Names the runs that a sweep's folder holds in sub-folders."""
+
 STATES = re.compile(r"^states-(\d+)\.ckpt$")
 WRITTEN = (
     "config.yaml", "log.txt", "metrics.jsonl", "results.json", "predictions/*.jsonl", "events.out.tfevents.*",
-    "states-*.ckpt", "*-best.ckpt", "config.json", "model.safetensors", "sweep.json", "layers.json", "*.png",
+    "states-*.ckpt", "*-best.ckpt", "config.json", "model.safetensors", "sweep.json", "layers.json", "layers.png", "layer_weights.png",
 )  # fmt: skip
 """What runs leave in their folder; `--overwrite` removes these files and no others."""
 
@@ -41,7 +46,13 @@ def newest(folder: Path) -> Path | None:
 
 def holds_run(folder: Path) -> bool:
     """Whether a run has written here."""
-    return any((folder / name).exists() for name in ("config.yaml", "metrics.jsonl", "results.json")) or newest(folder) is not None
+    written = ("config.yaml", "metrics.jsonl", "results.json", SWEEP)
+    return any((folder / name).exists() for name in written) or newest(folder) is not None
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether the folder holds several runs in one: folds, or heads of single layers."""
+    return (folder / SWEEP).is_file()
 
 
 def best(folder: Path) -> Path:
@@ -82,13 +93,40 @@ def claim(folder: Path, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that holds a run, unless it is to be continued or replaced, and what is no folder."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: -p names the folder of an experiment")
+    if is_sweep(folder) and not overwrite:
+        raise ConfigError(
+            f"{folder} holds several runs in one: -a beside -v all or --layers all goes on with them, --overwrite replaces them; "
+            "or give -n for another name"
+        )
     if holds_run(folder) and not (resume or overwrite):
         raise ConfigError(f"{folder} holds a run: give -a to go on with it, --overwrite to replace it, or -n for another name")
+
+
+def claim_sweep(folder: Path, resume: bool, overwrite: bool) -> None:
+    """As `claim`, for several runs in one folder."""
+    if not is_sweep(folder):
+        if resume and holds_run(folder):
+            raise ConfigError(f"{folder} holds a single run, which a sweep cannot go on with: give --overwrite, or -n for another name")
+        claim(folder, False, overwrite)
+    elif not (resume or overwrite):
+        raise ConfigError(f"{folder} holds a sweep: give -a to go on with it, --overwrite to replace it, or -n for another name")
+
+
+def sweep_members(folder: Path) -> list[str]:
+    """The sub-folders of a sweep. Raises CheckpointError where its file is broken."""
+    try:
+        members = [str(name) for name in json.loads((folder / SWEEP).read_text())["members"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / SWEEP} is broken ({error}); train the sweep again with --overwrite") from None
+    return [name for name in members if Path(name).name == name]
 
 
 def prepare(folder: Path, overwrite: bool, resume: bool) -> None:
     """Make the folder, without a run's files where one is replaced; half-written files of a killed process go."""
     if overwrite:
+        if is_sweep(folder):
+            for name in sweep_members(folder):
+                shutil.rmtree(folder / name, ignore_errors=True)
         for path in [path for pattern in WRITTEN for path in folder.glob(pattern)]:
             path.unlink()
     folder.mkdir(parents=True, exist_ok=True)

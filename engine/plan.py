@@ -13,7 +13,7 @@ from engine.arguments import Arguments, from_checkpoint, typed
 from engine.config import CONFIGS, DownstreamConfig, TaskConfig, downstream_schema, override, resolve, validate
 from engine.data import named_folder
 from engine.errors import CheckpointError, ConfigError, did_you_mean
-from engine.task import HeadTask, SearchTask, Task
+from engine.task import HeadTask, SearchTask, Setting, Task
 from upstream.registry import Registry
 
 
@@ -83,12 +83,22 @@ def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:
     folder = experiment_folder(args, tasks)
     if folder is None:
         return plan_from_checkpoint(args, tasks, experiment.resolve_checkpoint(Path(args.past_exp)))
+    if experiment.is_sweep(folder):
+        members = experiment.sweep_members(folder)
+        raise ConfigError(f"{folder} holds several runs ({', '.join(members)}): name one of them, as in -e {folder / members[0]}")
     newest = experiment.newest(folder)
     path = newest if newest and not experiment.has_best(folder) else experiment.best(folder)
     plan = replace(plan_from_checkpoint(args, tasks, path), is_experiment=True)
-    if path == newest and not plan.task.chosen_on_test:  # type: ignore[attr-defined]
+    if path == newest and not _chosen_on_test(plan):
         experiment.best(folder)  # says that there is none
     return plan
+
+
+def _chosen_on_test(plan: Plan) -> bool:
+    """Whether this run's result is that of the checkpoint that is the best one on test."""
+    config = plan.config
+    task = plan.task(config.corpus, config.head, Setting(config.protocol, config.quirks))
+    return isinstance(task, HeadTask) and task.chosen_on_test
 
 
 def experiment_folder(args: argparse.Namespace, tasks: Registry) -> Path | None:
@@ -142,14 +152,21 @@ def plan_from_checkpoint(args: argparse.Namespace, tasks: Registry, path: Path) 
     if args.config:
         _same_configuration(Path(args.config), task, state["Config"], path)
     values = override(state["Config"], args.override)
-    if args.downstream_variant:
-        key = _variant_key(task, args.downstream_variant)
-        if values["corpus"].get(key) != args.downstream_variant:
-            raise ConfigError(
-                f"-v {args.downstream_variant}: {path} was trained with {values['corpus'].get(key)}; leave -v out, or give -n"
-            )
+    _same_variant(args, task, state["Config"]["corpus"], values["corpus"], path)
     config = _checked(task, validate(downstream_schema(task), _stored(values, args), str(path)), arguments)
     return Plan(task, arguments, config, Path(args.expdir) if args.expdir else path.parent, path, state)
+
+
+def _same_variant(args: argparse.Namespace, task: type[Task], saved: dict[str, Any], values: dict[str, Any], path: Path) -> None:
+    """Refuse another variant than the head was trained for: its test data may be what this head was trained on."""
+    if args.downstream_variant:
+        _variant_key(task, args.downstream_variant)
+    key = task.variant_key if issubclass(task, HeadTask) else ""
+    now = args.downstream_variant or values.get(key)
+    if key and now != saved.get(key):
+        raise ConfigError(
+            f"-v {now} (config.corpus.{key}): {path} was trained with {saved.get(key)}; leave it out, or give -n for a new run"
+        )
 
 
 def _same_configuration(given: Path, task: type[Task], saved: dict[str, Any], path: Path) -> None:
@@ -187,9 +204,11 @@ def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], fo
 
 
 def _with_published_rate(args: argparse.Namespace, config: TaskConfig, arguments: Arguments) -> tuple[TaskConfig, tuple[str, ...]]:
-    """The benchmark's recipe with the learning rate published for this upstream, unless `-o` gives one."""
-    rate = rates.recommended(arguments.upstream, arguments.downstream) if arguments.preset == "superb" else None
-    if rate is None or rates.KEY in (args.override or "") or not isinstance(config, DownstreamConfig):
+    """The benchmark's recipe with the learning rate published for this frozen upstream, unless `-o` says something of the optimizer."""
+    if arguments.preset != "superb" or arguments.upstream_trainable or not isinstance(config, DownstreamConfig):
+        return config, ()
+    rate = rates.recommended(arguments.upstream, arguments.downstream)
+    if rate is None or "config.optimizer" in (args.override or ""):
         return config, ()
     published = f"published for {arguments.upstream} and {arguments.downstream} ({rate.source})"
     note = f"learning rate {rate.lr:g}, {published}; -o {rates.KEY}=… changes it"
@@ -212,7 +231,7 @@ def _variant_key(task: type[Task], variant: str) -> str:
     if not known:
         raise ConfigError(f"-v {variant}: {task.name} has no variants; leave it out")
     if variant not in known:
-        raise ConfigError(f"-v {variant}: {task.name} has {', '.join(known)}, and all")
+        raise ConfigError(f"-v {variant}: {task.name} has {', '.join(known)}; all stands for every one, and is no checkpoint's")
     return task.variant_key  # type: ignore[attr-defined]
 
 
@@ -246,6 +265,12 @@ def _given(args: argparse.Namespace, tasks: Registry) -> tuple[type[Task], dict[
     return tasks.load(name), typed(args, name)
 
 
+def named_task(args: argparse.Namespace, tasks: Registry) -> tuple[type[HeadTask], Path]:
+    """The task that the command names, and the folder of the experiment."""
+    task, given = _given(args, tasks)
+    return task, named_experiment(args, task, given["upstream"])  # type: ignore[return-value]
+
+
 def named_experiment(args: argparse.Namespace, task: type[Task], upstream_name: str) -> Path:
     """The folder that `-p` or `-n` names, or the default one."""
     if args.expdir and args.expname:
@@ -253,7 +278,7 @@ def named_experiment(args: argparse.Namespace, task: type[Task], upstream_name: 
     if args.expdir:
         return Path(args.expdir)
     stem = f"-{Path(args.upstream_ckpt).stem}" if args.upstream_ckpt else ""
-    variant = f"-{args.downstream_variant}" if args.downstream_variant else ""
+    variant = f"-{args.downstream_variant}" if args.downstream_variant not in (None, "all") else ""
     return Path("result/downstream") / (args.expname or f"{task.name}-{upstream_name}{stem}{variant}")
 
 

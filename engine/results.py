@@ -96,9 +96,20 @@ def read(folder: Path) -> dict[str, Any]:
 def check_same_run(folder: Path, record: dict[str, Any]) -> None:
     """Refuse to write a run's results over those of another. Raises CheckpointError naming what differs."""
     there = read(folder)
-    for key in ("task", "upstream", "seed", "fingerprints") if there else ():
+    for key in ("task", "upstream", "protocol", "seed", "fingerprints") if there else ():
         if there.get(key) != record[key]:
             raise CheckpointError(f"{folder} holds the results of another run ({key} {there.get(key)}, not {record[key]}); give -p DIR")
+    for block in ("quirks", "corpus", "head") if there else ():
+        before, now = (_scoring(each["config"].get(block)) for each in (there, record))
+        if before != now:
+            raise CheckpointError(f"{folder} holds results with {block} {before}, not {now}; give -p DIR")
+
+
+def _scoring(block: Any) -> Any:
+    """A block of the configuration without the place of the data."""
+    if not isinstance(block, dict):
+        return block
+    return {key: value for key, value in block.items() if key not in ("root", "demo", "manifests")}
 
 
 def update(folder: Path, record: dict[str, Any], split: str, entry: dict[str, Any]) -> None:

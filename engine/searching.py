@@ -16,11 +16,12 @@ from tqdm import tqdm
 from corpus.files import write_atomically
 from corpus.fingerprint import fingerprint
 from engine import evaluating, experiment, predictions, results, sweep, yaml12
+from engine.errors import ConfigError
 from engine.plan import Plan
 from engine.session import Session, check_split
 from engine.sources import Source
 from engine.task import FRAME_ROUNDING, Prediction, Score, SearchTask
-from upstream.featurizer import nominal_lengths
+from upstream.featurizer import check_layer, nominal_lengths
 
 log = logging.getLogger("weir")
 
@@ -29,13 +30,16 @@ def evaluate(plan: Plan, args: argparse.Namespace) -> int:
     """Search with each layer, write what the best one on dev gives, and print the table."""
     for split in args.evaluate_split or []:
         check_split(plan.task, split)
+    there = results.read(plan.folder).get("task")
+    if experiment.holds_run(plan.folder) and there != plan.task.name:
+        raise ConfigError(f"{plan.folder} holds a run of {there or 'another task'}; give -n for another name")
     session = Session(plan, args.device)
-    if not session.main:  # one process is enough
-        return 0
+    if session.accelerator.num_processes > 1:
+        raise ConfigError(f"{plan.task.name} runs in one process: leave torchrun or accelerate launch out")
     search = Search(session, list(dict.fromkeys([plan.task.dev_split, *(args.evaluate_split or [plan.task.test_split])])))
     search.prepare_folder()
     entries = search.run()
-    evaluating.show(plan, entries, bool(args.json))
+    evaluating.show(plan.folder, results.read(plan.folder), entries, bool(args.json))
     return 0
 
 
@@ -49,9 +53,10 @@ class Search:
     def __init__(self, session: Session, splits: Sequence[str]) -> None:
         assert isinstance(session.task, SearchTask)
         self.session, self.task, self.splits, self.began = session, session.task, splits, time.monotonic()
-        every = session.encoder.num_states
-        chosen = session.plan.arguments.layer
-        self.layers = list(range(every)) if chosen is None else [range(every)[chosen]]
+        every, chosen = range(session.encoder.num_states), session.plan.arguments.layer
+        if chosen is not None:
+            check_layer(chosen, len(every))
+        self.layers = list(every) if chosen is None else [every[chosen]]
 
     def prepare_folder(self) -> None:
         session, folder = self.session, self.session.plan.folder

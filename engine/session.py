@@ -205,9 +205,9 @@ class HeadSession(Session):
         return checkpoint.load(newest)["Run"] if newest else {}
 
 
-def check_split(task: type[Task], split: str) -> None:
-    """Raises DataError for a split that the task does not have, naming the nearest."""
-    known = list(task.splits)
+def check_split(task: type[Task], split: str, evaluated: bool = False) -> None:
+    """Raises DataError for a split that the task does not have, or does not evaluate, naming the nearest."""
+    known = [name for name in task.splits if not (evaluated and name in task.unscored)]
     if split not in known:
         raise DataError(f"{task.name} has no split {split!r}{did_you_mean(split, known)} (splits: {', '.join(known)})")
 

@@ -20,12 +20,13 @@ from typing import Any, Literal
 from corpus.files import write_atomically
 from engine import experiment, results
 from engine.errors import CheckpointError, ConfigError
-from engine.plan import named_experiment, plan_evaluation, plan_training
+from engine.plan import named_task, plan_evaluation, plan_training
 from engine.task import HeadTask, Metric
 from upstream.registry import Registry
 
 Kind = Literal["variants", "layers"]
-FILE = "sweep.json"
+FILE = experiment.SWEEP
+is_sweep = experiment.is_sweep
 
 
 @dataclass(frozen=True)
@@ -44,38 +45,32 @@ def asked_for(args: argparse.Namespace) -> Kind | None:
     return "layers" if args.layers else "variants" if args.downstream_variant == "all" else None
 
 
-def is_sweep(folder: Path) -> bool:
-    return (folder / FILE).is_file()
-
-
 def train(kind: Kind, args: argparse.Namespace, tasks: Registry) -> int:
     """Train every member, then write down what they give together on dev."""
     if args.past_exp or args.check:
         raise ConfigError(f"{'-e' if args.past_exp else '--check'} means one run; name the fold with -v, or the layer with -l")
-    if not args.downstream or not args.upstream:
-        raise ConfigError("-u names the upstream and -d the task (see --list)")
-    task: type[HeadTask] = tasks.load(args.downstream)
-    members = _members(kind, args, task)
     plain = copy(args)
     plain.downstream_variant = plain.layers = None
-    folder = named_experiment(plain, task, args.upstream)
-    if is_sweep(folder) and not (args.auto_resume or args.overwrite):
-        raise ConfigError(f"{folder} holds a sweep: give -a to go on with it, --overwrite to replace it, or -n for another name")
-    if not is_sweep(folder):
-        experiment.claim(folder, False, bool(args.overwrite))
+    task, folder = named_task(plain, tasks)
+    experiment.claim_sweep(folder, bool(args.auto_resume), bool(args.overwrite))
+    members = _members(kind, plain, task, folder, tasks)
     plans = [(name, changed, plan_training(changed, tasks)) for name, changed in _each(plain, folder, members)]
+    _, _, first = plans[0]
+    if kind == "layers" and task.dev_split not in first.config.runner.eval_dataloaders:  # type: ignore[attr-defined]
+        raise ConfigError(f"--layers all chooses the layer on {task.dev_split}: name it in config.runner.eval_dataloaders")
     from engine import training
     from engine.device import is_main_process
 
     for number, (name, changed, plan) in enumerate(plans, 1):
         print(f"{name} ({number} of {len(plans)})", file=sys.stderr)
         if number == 1:
-            folder.mkdir(parents=True, exist_ok=True)
+            experiment.prepare(folder, bool(args.overwrite), resume=True)
             content = {"kind": kind, "task": task.name, "members": [name for name, _ in members]}
             write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
         training.run(plan, changed)
     if is_main_process():
-        combine(folder, task, [task.dev_split])
+        if all(task.dev_split in results.read(folder / name).get("splits", {}) for name, _ in members):
+            combine(folder, task, [task.dev_split])
         print(f"trained: {folder}\nevaluate it: python run_downstream.py -m evaluate -e {folder}", file=sys.stderr)
     return 0
 
@@ -89,21 +84,13 @@ def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
         raise ConfigError("-p is for one checkpoint; a sweep's results stand in its own folder")
     found = read(folder)
     task: type[HeadTask] = tasks.load(found.task)
-    splits = args.evaluate_split or [task.test_split]
     for name in found.members:
         member = copy(args)
-        member.past_exp, member.upstream, member.upstream_ckpt, member.expname = str(folder / name), None, None, None
-        member.downstream = member.downstream_variant = None
+        member.past_exp, member.expname, member.downstream_variant = str(folder / name), None, None
         evaluating.evaluate(plan_evaluation(member, tasks), member)
-    if not is_main_process():
-        return 0
-    entries = combine(folder, task, splits)
-    rows = [row for split, entry in entries.items() for row in results.score_rows(split, entry)]
-    if args.json:
-        print(json.dumps({"task": task.name, "splits": entries}))
-    else:
-        print(results.table([results.SCORE_HEADER, *rows]))
-    print(f"written to {folder / 'results.json'}", file=sys.stderr)
+    if is_main_process():
+        entries = combine(folder, task, args.evaluate_split or [task.test_split])
+        evaluating.show(folder, results.read(folder), entries, bool(args.json))
     return 0
 
 
@@ -115,7 +102,7 @@ def read(folder: Path) -> Sweep:
         raise CheckpointError(f"{folder / FILE} is broken ({error}); train the sweep again with --overwrite") from None
 
 
-def _members(kind: Kind, args: argparse.Namespace, task: type[HeadTask]) -> list[tuple[str, dict[str, Any]]]:
+def _members(kind: Kind, args: argparse.Namespace, task: type[HeadTask], folder: Path, tasks: Registry) -> list[tuple[str, dict[str, Any]]]:
     """Sub-folder and changed arguments of each member."""
     if kind == "variants":
         if not getattr(task, "variants", ()):
@@ -124,11 +111,11 @@ def _members(kind: Kind, args: argparse.Namespace, task: type[HeadTask]) -> list
     if args.upstream_layer_selection is not None or args.upstream_feature_selection is not None:
         raise ConfigError("--layers all takes every hidden state in turn: leave -l and -s out")
     import upstream
-    from engine.data import named_folder
 
-    shipped = None if args.data or named_folder(args.data, args.demo) else upstream.shipped_for(upstream.check(args.upstream, None))
-    encoder = upstream.load(args.upstream, args.upstream_ckpt or shipped)
-    return [(f"layer{layer}", {"upstream_layer_selection": layer}) for layer in range(encoder.num_states)]
+    [(_, first)] = _each(args, folder, [("layer0", {"upstream_layer_selection": 0})])
+    arguments = plan_training(first, tasks).arguments
+    layers = upstream.load(arguments.upstream, arguments.upstream_ckpt).num_states
+    return [(f"layer{layer}", {"upstream_layer_selection": layer}) for layer in range(layers)]
 
 
 def _each(args: argparse.Namespace, folder: Path, members: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, argparse.Namespace]]:
@@ -195,6 +182,9 @@ def _mean(members: Sequence[str], entries: Sequence[dict[str, Any]]) -> dict[str
 
 def _best(members: Sequence[str], records: Sequence[dict[str, Any]], dev: str, split: str) -> dict[str, Any]:
     """The entry of the layer that is the best one on dev (by the task's main metric, its first)."""
+    lacking = [name for name, record in zip(members, records, strict=True) if dev not in record.get("splits", {})]
+    if lacking:
+        raise CheckpointError(f"{', '.join(lacking)} have no results of split {dev}, on which the layer is chosen")
     on_dev = [next(iter(record["splits"][dev]["metrics"].values())) for record in records]
     sign = 1 if on_dev[0]["higher_is_better"] else -1
     place = max(range(len(records)), key=lambda index: sign * on_dev[index]["value"])

@@ -196,6 +196,8 @@ class Task(ABC):
     metrics: tuple[Metric, ...]
     """The first one is the main metric: it selects the best checkpoint, or the best layer. A quirk may choose another one."""
     splits: ClassVar[tuple[str, ...]]
+    unscored: ClassVar[tuple[str, ...]] = ()
+    """Splits that cannot be evaluated, such as one without trials (ASV's train)."""
     dev_split: ClassVar[str] = "dev"
     test_split: ClassVar[str] = "test"
     demo_corpus: ClassVar[str]

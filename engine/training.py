@@ -17,7 +17,7 @@ from engine.evaluating import evaluate_split
 from engine.learners import HeadLearner
 from engine.optim import build_optimizer, build_scheduler
 from engine.plan import Plan
-from engine.session import HeadSession, headline
+from engine.session import HeadSession, check_split, headline
 from engine.task import HeadTask
 from engine.trainer import Trainer
 
@@ -54,6 +54,7 @@ def _watched(session: HeadSession) -> list[str]:
     """The splits that are evaluated while training, without those that this data cannot give."""
     splits = []
     for split in session.config.runner.eval_dataloaders:
+        check_split(session.plan.task, split, evaluated=True)
         if why := session.task.unavailable(split):
             log.info("split %s is left out: %s", split, why)
         else:

@@ -25,8 +25,8 @@ class Featurizer(nn.Module):
 
     def __init__(self, num_states: int, dim: int, layer: int | None = None, normalize: bool = False) -> None:
         super().__init__()
-        if layer is not None and not -num_states <= layer < num_states:
-            raise UpstreamError(f"featurizer: layer {layer} does not exist; the encoder has the states 0 to {num_states - 1}")
+        if layer is not None:
+            check_layer(layer, num_states)
         self.num_states, self.dim, self.layer, self.normalize = num_states, dim, layer, normalize
         if layer is None:
             self.weights = nn.Parameter(torch.zeros(num_states))
@@ -56,6 +56,12 @@ class Featurizer(nn.Module):
 
     def _normalized(self, states: Tensor) -> Tensor:
         return F.layer_norm(states, states.shape[-1:]) if self.normalize else states
+
+
+def check_layer(layer: int, num_states: int) -> None:
+    """Raises UpstreamError for a hidden state that an encoder of so many states does not have; negative ones count from the last."""
+    if not -num_states <= layer < num_states:
+        raise UpstreamError(f"featurizer: layer {layer} does not exist; the encoder has the states 0 to {num_states - 1}")
 
 
 def nominal_lengths(samples: Tensor, stride: int, frames: Tensor) -> Tensor:

@@ -51,3 +51,8 @@ def test_own_names_and_own_files_stay(tmp_path, capsys: pytest.CaptureFixture[st
 def test_ctc_alone_names_both_tasks(config: str | None) -> None:
     with pytest.raises(ConfigError, match=r"pr .*libriphone.yaml.* or -d sf .*snips.yaml"):
         aliases.apply(typed("ctc", config))
+
+
+def test_recipe_of_another_task_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"recipe of sf, and -d names ks"):
+        aliases.apply(typed("ks", "downstream/ctc/snips.yaml"))

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from engine import commands, rates
+from engine import commands, rates, sweep
 from engine.cli import guarded
+from engine.errors import CheckpointError
 from engine.parser import downstream_parser
 from tests.engine import make, toy
 
@@ -65,9 +66,51 @@ def test_sweep_goes_on_and_is_not_overwritten_unasked(run: Run) -> None:
     refused = run("-m", "train", "-u", "tera", "-k", "ENCODER", "-d", "toy", "-n", "toy", "-v", "all")
     assert refused.status == 2 and "-a" in refused.err and "--overwrite" in refused.err
     assert "finished" in train(run, "toy", "-v", "all", "-a").err
+    unknown = run("-m", "evaluate", "-e", "result/downstream/toy", "-t", "nowhere")
+    assert unknown.status == 2 and "nowhere" in unknown.err
+    single = run("-m", "train", "-u", "tera", "-k", "ENCODER", "-d", "toy", "-n", "toy", "-a")
+    assert single.status == 2 and "-v all" in single.err
     Path("result/downstream/toy/second/results.json").unlink()
-    broken = run("-m", "evaluate", "-e", "result/downstream/toy", "-t", "nowhere")
-    assert broken.status == 2 and "nowhere" in broken.err
+    with pytest.raises(CheckpointError, match="second have no results of split dev"):
+        sweep.combine(Path("result/downstream/toy"), toy.Toy, ["dev"])
+
+
+def test_overwritten_sweep_leaves_nothing_of_the_one_before(run: Run) -> None:
+    train(run, "toy", "-v", "all")
+    assert run("-m", "evaluate", "-e", "result/downstream/toy").status == 0
+    assert set(results()["splits"]) == {"dev", "test"}
+    assert run("-m", "train", "-u", "fbank", "-d", "toy", "-n", "toy", "-v", "all", "--overwrite").status == 0
+    assert results()["upstream"] == "fbank" and set(results()["splits"]) == {"dev"}
+    assert run("-m", "train", "-u", "fbank", "-d", "toy", "-n", "toy", "--overwrite").status == 0
+    assert not Path("result/downstream/toy/first").exists() and not Path("result/downstream/toy/sweep.json").exists()
+
+
+def test_sweep_is_found_by_its_default_name_and_by_its_parts(run: Run) -> None:
+    words = ("-u", "fbank", "-d", "toy")
+    assert run("-m", "train", *words, "-v", "all").status == 0
+    assert run("-m", "evaluate", *words, "-v", "all").status == 0
+    assert set(results("result/downstream/toy-fbank")["splits"]) == {"dev", "test"}
+    assert run("-m", "evaluate", "-e", "result/downstream/toy-fbank", "-v", "second", "-t", "dev").status == 0
+    other = run("-m", "evaluate", "-e", "result/downstream/toy-fbank", "-u", "tera", "-k", "ENCODER")
+    assert other.status == 2 and "fbank" in other.err
+    used = run("-m", "inference", "-e", "result/downstream/toy-fbank", "-t", "x.wav")
+    assert used.status == 2 and "toy-fbank/first" in used.err
+
+
+def test_layers_need_dev(run: Run) -> None:
+    refused = run("-m", "train", "-u", "fbank", "-d", "toy", "--layers", "all", "-o", "config.runner.eval_dataloaders=[]")
+    assert refused.status == 2 and "dev" in refused.err and not Path("result").exists()
+
+
+def test_what_is_scored_otherwise_does_not_replace_a_result(run: Run) -> None:
+    train(run, "toy")
+    for change in ("config.protocol=corrected", "config.quirks.shouted=false"):
+        refused = run("-m", "evaluate", "-e", "result/downstream/toy", "-o", change)
+        assert refused.status == 2 and "-p" in refused.err, refused.err
+    assert run("-m", "evaluate", "-e", "result/downstream/toy", "-o", "config.protocol=corrected", "-p", "elsewhere").status == 0
+    assert results("elsewhere")["protocol"] == "corrected"
+    fold = run("-m", "evaluate", "-e", "result/downstream/toy", "-o", "config.corpus.half=second")
+    assert fold.status == 2 and "second" in fold.err and "first" in fold.err
 
 
 def test_one_head_for_each_layer_with_a_picture(run: Run) -> None:
@@ -106,6 +149,10 @@ def test_every_checkpoint_is_judged_on_test_where_the_benchmark_does_so(run: Run
     assert splits["test"]["metrics"]["acc"]["value"] >= splits["test-dev-selected"]["metrics"]["acc"]["value"]
     one = run("-m", "evaluate", "-e", "result/downstream/toy/states-2.ckpt")
     assert one.status == 0 and results()["splits"]["test"]["checkpoint"] == "states-2.ckpt"
+    for states in Path("result/downstream/toy").glob("states-*.ckpt"):
+        states.unlink()
+    kept = run("-m", "evaluate", "-e", "result/downstream/toy")
+    assert kept.status == 0 and "test is left out" in kept.err and "test-dev-selected" in kept.out
 
 
 def test_a_split_that_the_data_cannot_give_is_left_out_with_a_line(run: Run) -> None:
@@ -138,7 +185,8 @@ def test_published_rate_is_taken_in_the_benchmarks_recipe_and_said(run: Run, mon
     words = ("-m", "train", "-u", "tera", "-k", "ENCODER", "-d", "toy", "-n", "toy", "--overwrite")
     assert "a paper on tera and toy" in run(*words).err
     assert results()["config"]["optimizer"]["lr"] == 0.5
-    for more, lr in ((("-o", "config.optimizer.lr=0.25"), 0.25), (("--preset", "mini"), 0.01)):
+    whole = ("-o", "config.optimizer={name: SGD, lr: 0.125}")
+    for more, lr in ((("-o", "config.optimizer.lr=0.25"), 0.25), (whole, 0.125), (("--preset", "mini"), 0.01), (("-f",), 0.01)):
         assert "a paper" not in run(*words, *more).err
         assert results()["config"]["optimizer"]["lr"] == lr
 
@@ -162,6 +210,11 @@ def test_search_without_training_takes_the_layer_that_is_best_on_dev(run: Run) -
     assert len(rows) == splits["test"]["utterances"] == 2
     again = run("-m", "evaluate", "-u", "tera", "-k", "ENCODER", "-d", "toysearch", "-n", "toy", "-l", "1")
     assert again.status == 0 and results()["splits"]["test"]["checkpoint"] == "layer 1"
+    beyond = run("-m", "evaluate", "-u", "tera", "-k", "ENCODER", "-d", "toysearch", "-n", "toy", "-l", "12")
+    assert beyond.status == 2 and "layer 12" in beyond.err
+    train(run, "toy", "--overwrite")
+    taken = run("-m", "evaluate", "-u", "tera", "-k", "ENCODER", "-d", "toysearch", "-n", "toy")
+    assert taken.status == 2 and "toy" in taken.err
 
 
 def test_training_a_task_without_training_names_the_command(run: Run) -> None:
