@@ -89,8 +89,8 @@ def compare(a: Run, b: Run, split: str | None = None) -> Comparison:
 
 def _same_task(a: Run, b: Run) -> Task:
     """The task of both, built as A has it. Raises ConfigError naming what differs."""
-    for what in ("task", "protocol"):
-        ours, theirs = getattr(a.record, what), getattr(b.record, what)
+    for what in ("task", "protocol", "quirks"):
+        ours, theirs = (run.record.config.get("quirks", {}) if what == "quirks" else getattr(run.record, what) for run in (a, b))
         if ours != theirs:
             raise ConfigError(f"{a.folder} has {what} {ours}, {b.folder} {theirs}: only runs of one {what} can be compared")
     task: type[Task] = downstream.registry.load(a.record.task)
