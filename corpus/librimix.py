@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from corpus.errors import DataError
 from corpus.locate import Source
+from corpus.whole_file import read_recording
 
 if TYPE_CHECKING:
-    from lhotse import CutSet, Recording
+    from lhotse import CutSet
     from lhotse.cut import Cut, MonoCut
 
 SPLITS = ("train", "dev", "test")
@@ -56,7 +57,7 @@ def read(root: Path | str, split: str) -> CutSet:
     _check_complete(folder, paths, turns)
     cuts: list[MonoCut] = []
     for mixture in sorted(paths):
-        recording = _recording(mixture, _found(paths[mixture], folder))
+        recording = read_recording(_found(paths[mixture], folder), mixture, str(folder / "wav.scp"))
         supervisions = [
             SupervisionSegment(f"{mixture}-{index:04}", mixture, start, duration, speaker=speaker)
             for index, (start, duration, speaker) in enumerate(sorted(turns[mixture]))
@@ -171,15 +172,3 @@ def _found(path: str, folder: Path) -> Path:
         f"Correct the list, or put {MIXTURES}/ into {beside}"
     )
 
-
-def _recording(mixture: str, path: Path) -> Recording:
-    from lhotse import Recording
-    from lhotse.audio.utils import AudioLoadingError
-
-    try:
-        recording = Recording.from_file(path, recording_id=mixture)
-    except AudioLoadingError as error:
-        raise DataError(f"{path} is not audio, or damaged or empty; make the mixture again ({URL})") from error
-    if recording.num_samples == 0:
-        raise DataError(f"{path} has no samples; make the mixture again ({URL})")
-    return recording
