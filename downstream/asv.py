@@ -122,7 +122,7 @@ class ASV(SpeakerTask):
             "test": "37,720 trials of 40 other speakers (voxceleb1_test_v2.txt, else veri_test2.txt, else veri_test.txt)",
         },
         head="x-vector: linear to 512, time-delay layers 4 × 512 and 1500, mean and deviation, 2 × linear to 512; AM-softmax (30, 0.4)",
-        selection="lowest EER on test over all saved checkpoints (s3prl's script: every second); beside it lowest EER on dev (test-dev-selected)",
+        selection="lowest EER on test over saved checkpoints (s3prl: every second one); beside it lowest EER on dev (test-dev-selected)",
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
         notes=(
             "The published recipe lowers the gain by 3 dB and cuts silence out (sox, below 0.1 % of full scale for 0.1 s). Neither is "
