@@ -30,7 +30,7 @@ def test_the_reader_reads_what_was_planned(tiny: Path) -> None:
     for line in planned:
         spoken = found[Path(line.utterance.path).stem]
         assert spoken.text == line.utterance.text.upper()
-        assert spoken.custom == {"slots": " ".join(line.slots), "intent": line.intent}
+        assert spoken.custom == {"slots": " ".join(line.sentence.slots), "intent": line.sentence.intent}
 
 
 def test_two_makes_are_equal_byte_for_byte(tiny: Path, tmp_path: Path) -> None:
@@ -58,6 +58,6 @@ def test_splits_have_the_real_names_and_share_neither_sentence_nor_voice() -> No
 
 def test_held_out_splits_use_slots_and_intents_that_are_trained() -> None:
     lines = {split.folder: [line for line in snips.plan() if f"/{split.folder}/" in line.utterance.path] for split in snips.SPLITS}
-    slots = {folder: {slot for line in found for slot in line.slots} for folder, found in lines.items()}
+    slots = {folder: {slot for line in found for slot in line.sentence.slots} for folder, found in lines.items()}
     assert slots["test"] | slots["valid"] <= slots["train"] <= {"O", *snips.SLOT_NAMES}
-    assert all(len({line.intent for line in found}) == 7 for found in lines.values())
+    assert all(len({line.sentence.intent for line in found}) == 7 for found in lines.values())
