@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from corpus.batching import Batching
 from corpus.speech_commands import KEYWORDS, SILENCE, UNKNOWN
@@ -43,9 +43,16 @@ _named: set[str] = set()
 
 
 class KSCorpus(CorpusBlock):
-    """Speech Commands: `keywords` are classes, every other word is `_unknown_`."""
+    """Speech Commands.
+
+    Attributes:
+        keywords: are classes; every other word is `_unknown_`.
+        noise_seconds: training hears so many seconds of each noise, drawn once, so that their representations are stored; 0 draws
+            another second each time, as published.
+    """
 
     keywords: list[str] = list(KEYWORDS)
+    noise_seconds: int = Field(0, ge=0)
     batching: Batching = Batching(method="balanced", batch_size=32)
 
     @field_validator("keywords")
@@ -94,6 +101,8 @@ class KS(ClassificationTask):
         given = split in self.corpus.manifests
         cuts = manifest.read(self.corpus.manifests[split], required=("text",)) if given else CutSet.from_cuts(self._published(split))
         self._name_absent_classes(split, cuts)
+        if split == self.train_split and self.corpus.noise_seconds:
+            return CutSet.from_cuts(part for cut in cuts for part in self._seconds(cut))
         if split != self.dev_split:
             return cuts
         items = self._balanced(list(cuts)) if self.keeps(BALANCED_DEV) else cuts
@@ -133,6 +142,12 @@ class KS(ClassificationTask):
             if times[cut.id] > 1:
                 drawn[index] = cut.with_id(f"{cut.id}#{times[cut.id]}")
         return drawn
+
+    def _seconds(self, cut: Cut) -> list[Cut]:
+        """The seconds of a noise that training hears, called ID#1, ID#2, …; any other cut itself."""
+        if self.crop_seconds(cut) is None:
+            return [cut]
+        return [_fixed_second(cut.with_id(f"{cut.id}#{number + 1}")) for number in range(self.corpus.noise_seconds)]
 
     def crop_seconds(self, cut: Cut) -> float | None:
         return CLIP_SECONDS if cut.duration > CLIP_SECONDS and self.reference(cut) == SILENCE else None

@@ -98,6 +98,14 @@ def test_a_noise_gives_a_random_second_in_training(root: Path) -> None:
     }
 
 
+def test_seconds_of_a_noise_may_be_drawn_once(root: Path) -> None:
+    ks = task(root, noise_seconds=5)
+    silent = [cut for cut in ks.cuts("train") if ks.reference(cut) == "_silence_"]
+    assert [cut.id for cut in silent] == [f"_background_noise_/hum#{number}" for number in range(1, 6)]
+    assert all(cut.duration == 1.0 and ks.crop_seconds(cut) is None for cut in silent) and len({cut.start for cut in silent}) == 5
+    assert [cut.start for cut in ks.cuts("train")] == [cut.start for cut in task(root, noise_seconds=5).cuts("train")]
+
+
 def test_dev_of_superb_draws_each_class_alike_and_always_the_same() -> None:
     ks = task()
     cuts = [cut(f"yes/{index}", 1.0, text="yes") for index in range(900)]
