@@ -50,14 +50,14 @@ def test_training_voices_alone_are_trained_on() -> None:
     dev, test = edition.EDITION.dev.speakers(), edition.EDITION.test.speakers()
     training = {voice.variant for voice in voices.group("train")}
     assert {voice.variant for voice in dev} <= training and not {voice.variant for voice in test} & training
-    assert len(dev) == 30 and len(test) == 21
+    assert len(dev) == 49 and len(test) == 21
 
 
 def test_no_sentence_is_said_twice_and_videos_differ() -> None:
     said = [utterance for videos in edition.plan().values() for video in videos for utterance in video]
     assert len({utterance.text for utterance in said}) == len({utterance.path for utterance in said}) == len(said)
     names = {Path(utterance.path).parent.name for utterance in said}
-    assert len(names) == 30 * edition.EDITION.dev.videos + 21 * edition.EDITION.test.videos
+    assert len(names) == 49 * edition.EDITION.dev.videos + 21 * edition.EDITION.test.videos
     assert all(len(name) == 11 and not name.startswith("-") for name in names)
     assert len({utterance.snr_db for utterance in said}) > 10
 

@@ -58,7 +58,7 @@ class Edition:
 
 
 EDITION = Edition(
-    dev=Part("dev/wav", ("train",), videos=6, per_video=3, men=19, women=11),
+    dev=Part("dev/wav", ("train",), videos=5, per_video=3),
     test=Part("test/wav", ("test", "dev", "test-other", "dev-other"), videos=4, per_video=2),
     trials=700,
 )
