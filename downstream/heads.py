@@ -109,6 +109,9 @@ class MeanPoolingClassifier(nn.Module):
         classes: logits; tasks with several slots take the sum of their sizes.
     """
 
+    pools = True
+    """All that the head needs of an utterance is the mean over its frames."""
+
     def __init__(self, dim: int, classes: int, *, projection: int) -> None:
         super().__init__()
         self.projection = nn.Linear(dim, projection)

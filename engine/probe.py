@@ -16,7 +16,8 @@ class Probe(nn.Module):
 
     Args:
         featurizer: mixes the hidden states.
-        head: `(features (B, F, D), lengths (B,)) -> output`.
+        head: `(features (B, F, D), lengths (B,)) -> output`; with an attribute `pools` that is true, a function of the mean over
+            frames alone.
         specaug: augments the mixed features while training.
         upstream: the encoder, where it trains too.
         stride: with a number, utterances keep round(samples / stride) frames at most, the benchmark's rule.
@@ -28,6 +29,7 @@ class Probe(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.featurizer, self.head, self.specaug, self.upstream, self.stride = featurizer, head, specaug, upstream, stride
+        self.pools = getattr(head, "pools", False) and specaug is None and not featurizer.normalize
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -47,10 +49,13 @@ class Probe(nn.Module):
             representation = Representation(inputs, lengths)
         else:
             representation = self.upstream(inputs, lengths)
-        features, lengths = self.featurizer(representation)
+        lengths = representation.lengths
         if self.stride is not None:
             lengths = nominal_lengths(samples, self.stride, lengths)
-            features = features[:, : int(lengths.max())]
+        if self.pools:  # the mean commutes with the weighted sum, and most of the work then needs no gradient
+            representation = representation.mean(lengths)
+            lengths = representation.lengths
+        features = self.featurizer(representation)[0][:, : int(lengths.max())]
         if self.specaug is not None:
             features = self.specaug(features, lengths)
         return self.head(features, lengths)

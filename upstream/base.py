@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from upstream.errors import UpstreamError
@@ -28,6 +29,12 @@ class Representation:
 
     hidden_states: Tensor
     lengths: Tensor
+
+    def mean(self, lengths: Tensor) -> Representation:
+        """Each utterance's mean over its first `lengths` (B,) frames, as a representation of one frame."""
+        valid = torch.arange(self.hidden_states.shape[2], device=lengths.device) < lengths[:, None]
+        shares = (valid / lengths[:, None]).to(self.hidden_states)
+        return Representation(torch.matmul(shares[:, None], self.hidden_states), torch.ones_like(lengths))
 
 
 class Upstream(nn.Module, ABC):
