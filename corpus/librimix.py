@@ -171,4 +171,3 @@ def _found(path: str, folder: Path) -> Path:
         f"no audio file {path} ({folder / 'wav.scp'}): relative paths start at {folder}, {folder.parent} or {beside}. "
         f"Correct the list, or put {MIXTURES}/ into {beside}"
     )
-

@@ -124,9 +124,8 @@ class ASV(SpeakerTask):
         head="x-vector: linear to 512, time-delay layers 4 × 512 and 1500, mean and deviation, 2 × linear to 512; AM-softmax (30, 0.4)",
         selection="lowest EER on test over saved checkpoints (s3prl: every second one); beside it lowest EER on dev (test-dev-selected)",
         source="SUPERB, Yang et al., 2021, arXiv 2105.01051",
+        departures=("silence is not cut out of recordings, nor the level lowered by 3 dB (sox's silence and gain)",),
         notes=(
-            "The published recipe lowers the gain by 3 dB and cuts silence out (sox, below 0.1 % of full scale for 0.1 s). Neither is "
-            "done here: a cut is a part of a file as it is.",
             "Intervals resample speakers; a trial of two speakers counts once for each pair of their draws.",
             "-m inference names the nearest training speaker.",
         ),

@@ -45,7 +45,7 @@ def _task(task: type[Task]) -> list[tuple[str, str]]:
     lines += [("selection", chosen), ("evaluated split", task.test_split), ("source", card.source)]
     for quirk in task.quirks:
         lines += [(f"quirk {quirk.name}", f"superb: {quirk.superb}"), ("", f"corrected: {quirk.corrected}")]
-    return [*lines, *(("note", note) for note in card.notes)]
+    return [*lines, *(("departure", departure) for departure in card.departures), *(("note", note) for note in card.notes)]
 
 
 def _upstream(name: str) -> list[tuple[str, str]]:

@@ -117,7 +117,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Card:
-    """What `--describe` prints of a task or an objective."""
+    """What `--describe` prints of a task or an objective.
+
+    Attributes:
+        departures: what the published recipe does and Weir does not, where numbers may change; the leaderboard marks it.
+    """
 
     title: str
     data: str
@@ -126,6 +130,7 @@ class Card:
     selection: str
     source: str
     notes: tuple[str, ...] = ()
+    departures: tuple[str, ...] = ()
 
 
 Classes = dict[str, list[str]]

@@ -161,6 +161,7 @@ def _place(run: Run, entries: Mapping[str, Entry], reference: Reference) -> _Pla
         common.append("padding: reference")
     if "" in entries and entries[""].selection == "test":
         departures.append("checkpoint chosen on test, as SUPERB does")
+    departures += task.card.departures if (task := task_of(run)) else ()
     conditions = _Conditions(
         section,
         record.upstream,

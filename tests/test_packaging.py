@@ -78,7 +78,8 @@ def test_the_installed_command_works_from_another_folder(wheel, tmp_path):
     (Path(site.stdout.strip()) / "borrowed.pth").write_text("\n".join(borrowed))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for command, flag, expected in [("weir", "--list", "asr"), ("weir-pretrain", "--list", "tera"), ("weir-leaderboard", "-h", "--compare")]:
+    commands = [("weir", "--list", "asr"), ("weir-pretrain", "--list", "tera"), ("weir-leaderboard", "-h", "--compare")]
+    for command, flag, expected in commands:
         done = subprocess.run([python.parent / command, flag], cwd=elsewhere, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import downstream
 from report.board import DEMO, OTHER, SUPERB, Board, Column, Row, Section, build
 from report.collect import collect
 from report.published import load
@@ -153,7 +154,7 @@ def test_asv_shows_the_clean_selection_beside_that_on_test(tmp_path: Path) -> No
     row = rows(board(tmp_path), SUPERB)["fbank"]
     assert row.cells[Column("asv", "eer")].value == 5.0
     assert row.cells[Column("asv", "eer", "dev-selected")].value == 6.0
-    assert row.notes == ("asv: checkpoint chosen on test, as SUPERB does",)
+    assert row.notes == ("asv: checkpoint chosen on test, as SUPERB does", f"asv: {downstream.registry.load('asv').card.departures[0]}")
     assert row.score is not None and row.score.value == pytest.approx(1000 * (5.0 - 9.56) / (3.77 - 9.56))
 
 
