@@ -31,10 +31,11 @@ class Representation:
     lengths: Tensor
 
     def mean(self, lengths: Tensor) -> Representation:
-        """Each utterance's mean over its first `lengths` (B,) frames, as a representation of one frame."""
+        """Each utterance's mean over its first `lengths` (B,) frames, float32 whatever the precision, as a representation of one frame."""
         valid = torch.arange(self.hidden_states.shape[2], device=lengths.device) < lengths[:, None]
-        shares = (valid / lengths[:, None]).to(self.hidden_states)
-        return Representation(torch.matmul(shares[:, None], self.hidden_states), torch.ones_like(lengths))
+        with torch.autocast(self.hidden_states.device.type, enabled=False):
+            means = torch.matmul((valid / lengths[:, None])[:, None], self.hidden_states.float())
+        return Representation(means, torch.ones_like(lengths))
 
 
 class Upstream(nn.Module, ABC):

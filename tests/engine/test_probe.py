@@ -7,6 +7,7 @@ import torch
 
 from downstream.heads import MeanPoolingClassifier
 from engine.probe import Probe
+from upstream.base import Representation
 from upstream.featurizer import Featurizer
 
 
@@ -32,3 +33,11 @@ def test_heads_that_pool_see_the_mean_of_the_mixed_frames(layer: int | None, nor
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     for parameter, gradient in zip(probe.parameters(), gradients, strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_pooling_keeps_full_precision_under_autocast() -> None:
+    states, lengths = torch.randn(2, 3, 50, 8), torch.tensor([50, 20, 1])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = Representation(states, lengths).mean(lengths)
+    assert found.hidden_states.dtype == torch.float32 and found.lengths.tolist() == [1, 1, 1]
+    torch.testing.assert_close(found.hidden_states[:, 1, 0], states[:, 1, :20].mean(1))
