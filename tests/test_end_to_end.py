@@ -130,12 +130,12 @@ def test_two_processes_equal_one_that_accumulates_two(tmp_path: Path, data: Path
 @pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None, reason="eSpeak NG is not installed")
 def test_built_in_speech_trains_and_its_numbers_are_marked(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, on the edition of a second; the real one takes a minute to speak."""
-    import corpus.demo
+    import engine.data
     from corpus.demo.editions.librispeech import TINY
     from corpus.demo.editions.librispeech import make as speak
 
     folder = speak(tmp_path / "cache", TINY)
-    monkeypatch.setattr(corpus.demo, "librispeech", lambda: folder)
+    monkeypatch.setattr(engine.data, "make", {"librispeech": folder}.__getitem__)
     monkeypatch.chdir(tmp_path)
     words = make.train_words(tmp_path / "run", tmp_path, encoder)
     place = words.index("--data")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
@@ -124,8 +122,7 @@ def test_trials_of_one_kind_have_no_rates() -> None:
         trials([0.5, 0.6], [])
 
 
-def test_the_published_number_of_trials_takes_seconds() -> None:
-    scored = random_trials(37_720, 40, 2.5)
-    began = time.process_time()
-    eer(scored)
-    assert time.process_time() - began < 10  # about 1.5 s
+def test_the_published_number_of_trials_is_scored_in_parts() -> None:
+    """37,720 trials times 1,000 resamples are worked on some at a time; two normal distributions 2.5 apart have an EER of 10.6 %."""
+    found = eer(random_trials(37_720, 40, 2.5))
+    assert found.low <= found.value <= found.high and found.value == pytest.approx(10.6, abs=0.5)
