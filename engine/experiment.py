@@ -16,6 +16,9 @@ from engine.errors import CheckpointError, ConfigError
 SWEEP = "sweep.json"
 """Names the runs that a sweep's folder holds in sub-folders."""
 
+MEMBER = re.compile(r"[A-Za-z0-9][\w-]*")
+"""What a sub-folder of a sweep may be called: `--overwrite` removes it, and nothing outside."""
+
 STATES = re.compile(r"^states-(\d+)\.ckpt$")
 WRITTEN = (
     "config.yaml", "log.txt", "metrics.jsonl", "results.json", "predictions/*.jsonl", "events.out.tfevents.*",
@@ -116,9 +119,11 @@ def sweep_members(folder: Path) -> list[str]:
     """The sub-folders of a sweep. Raises CheckpointError where its file is broken."""
     try:
         members = [str(name) for name in json.loads((folder / SWEEP).read_text())["members"]]
+        if odd := [name for name in members if not MEMBER.fullmatch(name)]:
+            raise ValueError(f"{odd[0]!r} is no name of a sub-folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / SWEEP} is broken ({error}); train the sweep again with --overwrite") from None
-    return [name for name in members if Path(name).name == name]
+        raise CheckpointError(f"{folder / SWEEP} is broken ({error}); move it away, or give -n for another name") from None
+    return members
 
 
 def prepare(folder: Path, overwrite: bool, resume: bool) -> None:
@@ -126,7 +131,8 @@ def prepare(folder: Path, overwrite: bool, resume: bool) -> None:
     if overwrite:
         if is_sweep(folder):
             for name in sweep_members(folder):
-                shutil.rmtree(folder / name, ignore_errors=True)
+                if (folder / name).is_dir():
+                    shutil.rmtree(folder / name)
         for path in [path for pattern in WRITTEN for path in folder.glob(pattern)]:
             path.unlink()
     folder.mkdir(parents=True, exist_ok=True)

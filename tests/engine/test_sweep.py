@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine import commands, rates, sweep
+from engine import commands, experiment, rates, sweep
 from engine.cli import guarded
 from engine.errors import CheckpointError
 from engine.parser import downstream_parser
@@ -83,6 +83,18 @@ def test_overwritten_sweep_leaves_nothing_of_the_one_before(run: Run) -> None:
     assert results()["upstream"] == "fbank" and set(results()["splits"]) == {"dev"}
     assert run("-m", "train", "-u", "fbank", "-d", "toy", "-n", "toy", "--overwrite").status == 0
     assert not Path("result/downstream/toy/first").exists() and not Path("result/downstream/toy/sweep.json").exists()
+
+
+@pytest.mark.parametrize("member", ["..", "", ".", "../other", "/", "a/b"])
+def test_overwriting_removes_nothing_outside_the_sweep(tmp_path: Path, member: str) -> None:
+    folder, kept = tmp_path / "sweep", tmp_path / "other" / "kept.txt"
+    folder.mkdir()
+    kept.parent.mkdir()
+    kept.write_text("kept")
+    (folder / "sweep.json").write_text(json.dumps({"kind": "variants", "task": "toy", "members": [member]}))
+    with pytest.raises(CheckpointError, match="no name of a sub-folder"):
+        experiment.prepare(folder, overwrite=True, resume=False)
+    assert kept.exists() and (folder / "sweep.json").exists()
 
 
 def test_sweep_is_found_by_its_default_name_and_by_its_parts(run: Run) -> None:
