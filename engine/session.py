@@ -20,12 +20,12 @@ from engine.config import DownstreamConfig
 from engine.data import demo_folder
 from engine.device import accelerator as build_accelerator
 from engine.errors import CheckpointError, ConfigError, did_you_mean
-from engine.evaluation import MAX_CUTS, Evaluation, Evaluator
+from engine.evaluation import MAX_CUTS, Evaluation, Evaluator, Ran
 from engine.plan import Plan
 from engine.probe import Probe
 from engine.randomness import seed_all
 from engine.specaug import SpecAugment
-from engine.task import FRAME_ROUNDING, PADDED_TIME_MASKS, Classes, HeadTask, Outcomes, Setting, Task
+from engine.task import FRAME_ROUNDING, PADDED_TIME_MASKS, Classes, HeadTask, Setting, Task
 from upstream.featurizer import Featurizer
 
 log = logging.getLogger("weir")
@@ -165,17 +165,13 @@ class HeadSession(Session):
     def live(self, split: str) -> sources.Live:
         return sources.Live(self.encoder.minimum_samples, self.task.label if self.task.is_labelled(split) else None)
 
-    def outcomes(self, split: str, source: sources.Source | None = None) -> Outcomes:
-        """What the probe gives for a split now, before it is collected."""
-        cuts = self.cuts(split)
-        title = f"{split}{self.plan.mark}"
-        return self.evaluator.outcomes(split, source or self.live(split), self.evaluation_batches(cuts), title, not self.main).outcomes
-
     def evaluate(self, split: str, source: sources.Source | None = None) -> Evaluation:
         """Predictions and scores of a split with the weights of now."""
+        return self.evaluator.score(self._run(split, source), lambda: self._run(self.task.dev_split).outcomes)
+
+    def _run(self, split: str, source: sources.Source | None = None) -> Ran:
         batches = self.evaluation_batches(self.cuts(split))
-        ran = self.evaluator.outcomes(split, source or self.live(split), batches, f"{split}{self.plan.mark}", not self.main)
-        return self.evaluator.score(ran, lambda: self.outcomes(self.task.dev_split))
+        return self.evaluator.outcomes(split, source or self.live(split), batches, f"{split}{self.plan.mark}", not self.main)
 
     def load_weights(self, state: dict[str, Any], path: Path) -> None:
         """Take the probe's weights from a checkpoint. Raises CheckpointError where they do not fit."""
