@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from corpus import librispeech, locate
 from corpus.batching import Batching
 from engine.task import Block, Card, CorpusBlock, Objective
-from upstream.logmel import LogMelConfig
+from upstream.features.logmel import LogMelConfig
 from upstream.settings import Settings
 from upstream.tera import SpecHead, TaskConfig, Tera, TeraConfig, TransformerConfig, front_end
-from upstream.transformer import TransformerLayer, valid_frames
+from upstream.layers.transformer import TransformerLayer, valid_frames
 
 if TYPE_CHECKING:
     from lhotse import CutSet

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from upstream.base import Padding, Representation, Upstream
-from upstream.kaldi import KaldiConfig, KaldiFeatures
+from upstream.features.kaldi import KaldiConfig, KaldiFeatures
 
 
 class Fbank(Upstream):

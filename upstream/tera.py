@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
-from upstream.kaldi import KaldiConfig, KaldiFeatures
-from upstream.logmel import LogMel
+from upstream.features.kaldi import KaldiConfig, KaldiFeatures
+from upstream.features.logmel import LogMel
 from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, load_strictly, read_config, read_tensors, write_native
 from upstream.tera_checkpoint import read_s3prl
 from upstream.tera_config import TaskConfig, TeraConfig, TransformerConfig
-from upstream.transformer import ACTIVATIONS, Transformer, TransformerOptions, valid_frames
+from upstream.layers.transformer import ACTIVATIONS, Transformer, TransformerOptions, valid_frames
 
 __all__ = [
     "Piece",

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from upstream.checkpoint import plain, read_checkpoint
 from upstream.errors import UpstreamError
-from upstream.kaldi import KaldiConfig
-from upstream.logmel import LogMelConfig
+from upstream.features.kaldi import KaldiConfig
+from upstream.features.logmel import LogMelConfig
 from upstream.native import ENCODER, HEAD, replace_file, some
 from upstream.settings import Settings
 from upstream.tera_config import TeraConfig, TransformerConfig

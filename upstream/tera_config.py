@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from upstream.errors import UpstreamError
-from upstream.kaldi import KaldiConfig
-from upstream.logmel import LogMelConfig
+from upstream.features.kaldi import KaldiConfig
+from upstream.features.logmel import LogMelConfig
 from upstream.settings import Settings, parse
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.upstream import make
-from upstream.logmel import LogMel, LogMelConfig
+from upstream.features.logmel import LogMel, LogMelConfig
 from upstream.tera import Tera
 from upstream.tera_checkpoint import from_published, to_published
 

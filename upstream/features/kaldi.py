@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchaudio.compliance import kaldi
 
 from upstream.errors import UpstreamError
-from upstream.frames import append_deltas, normalize, zero_padding
+from upstream.features.frames import append_deltas, normalize, zero_padding
 from upstream.settings import Settings, nearest
 
 SAMPLE_RATE = 16_000
