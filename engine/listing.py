@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import upstream
 from engine.errors import ConfigError
 from engine.task import HeadTask, Task
@@ -10,11 +12,21 @@ from upstream.registry import Registry
 
 def names(tasks: Registry) -> str:
     """Upstreams, shipped checkpoints and tasks, one a line."""
-    width = max(map(len, [*upstream.names(), *tasks.names()]))
-    encoders = [f"  {name:<{width}}  {upstream.describe(name)}" for name in upstream.names()]
+    width = max(map(len, [*upstream.families(), *tasks.names()]))
+    encoders = [line for name in upstream.families() for line in _encoder(name, width)]
     shipped = ", ".join(upstream.shipped()) or "none"
     heads = [f"  {name:<{width}}  {_title(tasks.load(name))}" for name in tasks.names()]
     return "\n".join(["upstreams (-u)", *encoders, f"shipped checkpoints (-k): {shipped}", "tasks (-d)", *heads])
+
+
+def _encoder(name: str, width: int) -> list[str]:
+    lines = [f"  {name:<{width}}  {upstream.describe(name)}"]
+    models = ", ".join(upstream.models(name))
+    return (
+        [*lines, *textwrap.wrap(f"also {models}", 120, initial_indent=" " * (width + 4), subsequent_indent=" " * (width + 4))]
+        if models
+        else lines
+    )
 
 
 def _title(task: type[Task]) -> str:
@@ -50,13 +62,15 @@ def _task(task: type[Task]) -> list[tuple[str, str]]:
 
 def _upstream(name: str) -> list[tuple[str, str]]:
     card = upstream.card(name)
-    takes = "file, folder, shipped name or OWNER/NAME on the hub" if card.get("takes_checkpoint", True) else "takes none"
+    takes = "file, folder, shipped name or OWNER/NAME on the hub" if card.takes_checkpoint else "takes none"
     lines = [("upstream", f"{name}: {upstream.describe(name)}"), ("checkpoint (-k)", takes)]
-    if published := card.get("published"):
-        lines.append(("published weights", f"{published['repo']}/{published['file']}"))
-    if small := upstream.shipped_for(name):
+    if card.published:
+        lines.append(("published weights", f"{card.published['repo']}/{card.published['file']}"))
+    if card.members is None and (small := upstream.shipped_for(name)):
         lines.append(("on demo corpora", small))
-    if aliases := [*card.get("aliases", ()), *card.get("checkpoint_aliases", ())]:
+    if models := upstream.models(card.name):
+        lines.append(("other models", ", ".join(models)))
+    if aliases := [*card.aliases, *card.checkpoint_aliases]:
         lines.append(("other names", ", ".join(aliases)))
     return lines
 

@@ -279,7 +279,7 @@ def named_experiment(args: argparse.Namespace, task: type[Task], upstream_name: 
         return Path(args.expdir)
     stem = f"-{Path(args.upstream_ckpt).stem}" if args.upstream_ckpt else ""
     variant = f"-{args.downstream_variant}" if args.downstream_variant not in (None, "all") else ""
-    return Path("result/downstream") / (args.expname or f"{task.name}-{upstream_name}{stem}{variant}")
+    return Path("result/downstream") / (args.expname or f"{task.name}-{upstream_name.replace(':', '-')}{stem}{variant}")
 
 
 def _stored(values: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Session:
         self.config = plan.config.model_copy(update={"corpus": corpus})
         with self.accelerator.main_process_first():
             encoder = upstream.load(arguments.upstream, arguments.upstream_ckpt, padding=arguments.padding)
+        for note in encoder.notes:
+            log.info("%s: %s", arguments.upstream, note)
         self.upstream_fingerprint = upstream.fingerprint(encoder)
         self.encoder = encoder.to(self.device)
         self.frozen: sources.Frozen | None = None

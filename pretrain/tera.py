@@ -19,9 +19,9 @@ from corpus import librispeech, locate
 from corpus.batching import Batching
 from engine.task import Block, Card, CorpusBlock, Objective
 from upstream.features.logmel import LogMelConfig
+from upstream.layers.transformer import TransformerLayer, valid_frames
 from upstream.settings import Settings
 from upstream.tera import SpecHead, TaskConfig, Tera, TeraConfig, TransformerConfig, front_end
-from upstream.layers.transformer import TransformerLayer, valid_frames
 
 if TYPE_CHECKING:
     from lhotse import CutSet

@@ -5,10 +5,11 @@ Importing this package imports no encoder and no PyTorch: names and descriptions
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from upstream import cards
+from upstream.cards import Card
 from upstream.errors import UpstreamError
 from upstream.locate import find_checkpoint, published_checkpoint, shipped
 from upstream.registry import Registry
@@ -17,42 +18,31 @@ if TYPE_CHECKING:
     from upstream.base import Padding, Upstream
 
 __all__ = [
+    "Card",
     "UpstreamError",
+    "build",
     "card",
     "check",
     "describe",
+    "families",
     "find_checkpoint",
     "fingerprint",
     "load",
+    "models",
     "names",
     "published_checkpoint",
     "registry",
+    "resolve",
     "shipped",
     "shipped_for",
 ]
 
-CARDS = Path(__file__).parent.parent / "configs" / "upstream"
-
-
-@cache
-def _cards() -> dict[str, dict[str, Any]]:
-    """Each encoder's configuration: `encoder` (module:class), `description`, aliases, `published`."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return {path.stem: yaml.load(path.read_text(encoding="utf-8"), Loader=loader) for path in sorted(CARDS.glob("*.yaml"))}
-
-
-def _aliases(*kinds: str) -> dict[str, str]:
-    return {alias: name for name, card in _cards().items() for kind in kinds for alias in card.get(kind, ())}
-
-
 registry = Registry(
     kind="upstream",
     error=UpstreamError,
-    own=lambda: {name: card["encoder"] for name, card in _cards().items()},
+    own=lambda: {card.name: card.encoder for card in cards.cards().values()},
     group="weir.upstreams",
-    aliases=lambda: _aliases("aliases", "checkpoint_aliases"),
+    aliases=cards.aliases,
 )
 
 
@@ -61,21 +51,43 @@ def names() -> list[str]:
     return registry.names()
 
 
+def families() -> list[str]:
+    """The names without those that are one of a family's published models."""
+    return [name for name in names() if card(name).model_of is None]
+
+
+def models(family: str) -> list[str]:
+    """The further published models of a family."""
+    return [card.name for card in cards.cards().values() if card.model_of == family]
+
+
+def resolve(name: str) -> str:
+    """The registered name behind `name`, which may be an alias or `FAMILY:MEMBER`.
+
+    Raises:
+        UpstreamError: unknown, or a member is missing or too many.
+    """
+    family, member = cards.split(name)
+    resolved = registry.resolve(family)
+    full = f"{resolved}:{member}" if member else resolved
+    cards.check_member(full, card(resolved))
+    return full
+
+
 def describe(name: str) -> str:
     """One line about an encoder."""
-    name = registry.resolve(name)
-    return _cards().get(name, {}).get("description") or f"from another package: {registry.targets[name]}"
+    return card(name).description or f"from another package: {card(name).encoder}"
 
 
-def card(name: str) -> dict[str, Any]:
-    """What `configs/upstream/NAME.yaml` says; `encoder` alone for one from another package."""
-    name = registry.resolve(name)
-    return dict(_cards().get(name) or {"encoder": registry.targets[name]})
+def card(name: str) -> Card:
+    """What is known of an encoder without importing it; of one from another package, where its class is."""
+    name = registry.resolve(cards.split(name)[0])
+    return cards.cards().get(name) or Card(name, registry.targets[name])
 
 
 def shipped_for(name: str) -> str | None:
     """The shipped checkpoint of an encoder, `NAME-mini`, if there is one."""
-    small = f"{registry.resolve(name)}-mini"
+    small = f"{resolve(name)}-mini"
     return small if small in shipped() else None
 
 
@@ -83,27 +95,56 @@ def load(name: str, checkpoint: str | Path | None = None, *, padding: Padding = 
     """Build an encoder with its weights, in evaluation mode, on the CPU.
 
     Args:
-        name: a registered name or alias.
+        name: a registered name or alias, or `FAMILY:MEMBER`.
         checkpoint: a path, a shipped name or `OWNER/NAME` on the hub; None takes the published weights.
         padding: `alone`, each utterance as if by itself; `reference`, the published batch-dependent behaviour where there is one.
 
     Raises:
         UpstreamError: unknown name, unusable or missing checkpoint, or one for an encoder that takes none.
     """
-    if padding not in ("alone", "reference"):
-        raise UpstreamError(f"padding '{padding}' is not known; known: alone, reference")
+    _check_padding(padding)
     resolved = check(name, checkpoint)
-    kind = registry.load(resolved)
+    kind = registry.load(cards.split(resolved)[0])
     if checkpoint is not None and not kind.takes_checkpoint:
         raise _takes_none(resolved, checkpoint)
     path = _checkpoint(resolved, checkpoint)
+    return _made(resolved, lambda: _opened(kind, resolved, path, padding))
 
+
+def build(name: str, *, padding: Padding = "alone") -> Upstream:
+    """An encoder of the published configuration with random weights, in evaluation mode, on the CPU.
+
+    Raises:
+        UpstreamError: unknown name, or an encoder that only exists with its checkpoint.
+    """
+    _check_padding(padding)
+    resolved = resolve(name)
+    kind = registry.load(cards.split(resolved)[0])
+    return _made(resolved, lambda: kind.from_config(card(resolved).config, padding))
+
+
+def _made(name: str, make) -> Upstream:  # type: ignore[no-untyped-def]
+    """What `make` builds, under its name; building an encoder does not shift anyone's random numbers."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # loading an encoder does not shift anyone's random numbers
-        model: Upstream = kind.from_checkpoint(path, padding)
-    model.name = resolved
+    with torch.random.fork_rng(devices=[]):
+        model: Upstream = make()
+    model.name = name
     return model.eval()
+
+
+def _opened(kind: type[Upstream], name: str, path: Path | None, padding: Padding) -> Upstream:
+    member = cards.split(name)[1]
+    model = kind.from_member(member, path, padding) if member else kind.from_checkpoint(path, padding)
+    allowed = card(name).families
+    if allowed and model.family not in allowed:
+        raise UpstreamError(f"{path}: holds a {model.family} encoder, not {name}; use -u {model.family}")
+    return model
+
+
+def _check_padding(padding: str) -> None:
+    if padding not in ("alone", "reference"):
+        raise UpstreamError(f"padding '{padding}' is not known; known: alone, reference")
 
 
 def check(name: str, checkpoint: str | Path | None = None) -> str:
@@ -112,10 +153,10 @@ def check(name: str, checkpoint: str | Path | None = None) -> str:
     Raises:
         UpstreamError: unknown name, or a checkpoint for an encoder that takes none, or none for an alias that needs one.
     """
-    resolved = registry.resolve(name)
-    if checkpoint is not None and not card(resolved).get("takes_checkpoint", True):
+    resolved = resolve(name)
+    if checkpoint is not None and not card(resolved).takes_checkpoint:
         raise _takes_none(resolved, checkpoint)
-    if checkpoint is None and name != resolved and name in _aliases("checkpoint_aliases"):
+    if checkpoint is None and name != resolved and cards.needs_checkpoint(name):
         raise UpstreamError(f"upstream '{name}' needs a checkpoint: give it with -k, or use '{resolved}' for the published one")
     return resolved
 
@@ -128,7 +169,7 @@ def _checkpoint(name: str, checkpoint: str | Path | None) -> Path | None:
     """Where the weights of an encoder are; None when it has no published ones, or takes none."""
     if checkpoint is not None:
         return find_checkpoint(checkpoint)
-    published = card(name).get("published")
+    published = card(name).published
     return published_checkpoint(name, published) if published else None
 
 

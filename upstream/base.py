@@ -6,6 +6,7 @@ Shape letters: B batch, T samples, F frames, D features, L hidden states.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -45,6 +46,7 @@ class Upstream(nn.Module, ABC):
 
     Attributes:
         name: registered name.
+        family: whose checkpoints it reads.
         takes_checkpoint: whether there are weights to load.
         code_version: raised when the same weights give other states; part of the fingerprint.
         sample_rate: Hz.
@@ -53,9 +55,11 @@ class Upstream(nn.Module, ABC):
         num_states: hidden states, L; constant.
         minimum_samples: the shortest utterance that the encoder accepts.
         padding: how the batch acts on an utterance.
+        notes: what a user should know of these weights, to be said at the start, such as where the input is normalised.
     """
 
     name: str
+    family: str
     takes_checkpoint: ClassVar[bool] = True
     code_version: ClassVar[int] = 1
     sample_rate: ClassVar[int] = 16_000
@@ -64,6 +68,7 @@ class Upstream(nn.Module, ABC):
     num_states: int
     minimum_samples: int
     padding: Padding = "alone"
+    notes: tuple[str, ...] = ()
 
     @classmethod
     @abstractmethod
@@ -73,6 +78,26 @@ class Upstream(nn.Module, ABC):
         Raises:
             UpstreamError: the checkpoint is not one of this family, or does not fit.
         """
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], padding: Padding = "alone") -> Upstream:
+        """Build the encoder with random weights from the `config` of its card.
+
+        Raises:
+            UpstreamError: the configuration is wrong, or this encoder only exists with its checkpoint.
+        """
+        if cls.takes_checkpoint:
+            raise UpstreamError(f"{cls.__name__}: is only built from a checkpoint, not with random weights")
+        return cls.from_checkpoint(None, padding)
+
+    @classmethod
+    def from_member(cls, member: str, path: Path | None, padding: Padding = "alone") -> Upstream:
+        """Build what `NAME:MEMBER` stands for, where an encoder has members; see `from_checkpoint`.
+
+        Raises:
+            UpstreamError: there is no such member here, or its checkpoint cannot be used.
+        """
+        raise UpstreamError(f"{cls.__name__}: has no members, and was asked for '{member}'")
 
     @abstractmethod
     def forward(self, wavs: Tensor, lengths: Tensor) -> Representation:

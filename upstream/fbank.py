@@ -18,6 +18,7 @@ class Fbank(Upstream):
     """80 log mels and their deltas, 240 features every 10 ms, as the only hidden state. Nothing is trained."""
 
     name = "fbank"
+    family = "fbank"
     takes_checkpoint: ClassVar[bool] = False
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UpstreamError(f"{path}: holds {type(config).__name__}, not a JSON object; write the checkpoint again")
     return config
+
+
+def read_native(folder: Path, families: Iterable[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a checkpoint folder of one of these families.
+
+    Returns: the configuration with `family` and without `notes`, and the float32 tensors, those of a head included.
+
+    Raises:
+        UpstreamError: no such folder, or another family's.
+    """
+    config = read_config(folder)
+    family, known = config.get("family"), list(families)
+    if family not in known:
+        remedy = f"load it with -u {family}" if family else "it is not in Weir's own format"
+        raise UpstreamError(f"{folder / CONFIG_FILE}: family is {family!r}, expected {' or '.join(map(repr, known))}; {remedy}")
+    config.pop("notes", None)
+    return config, read_tensors(folder / WEIGHTS_FILE)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -11,19 +11,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from upstream import native
 from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
 from upstream.features.kaldi import KaldiConfig, KaldiFeatures
 from upstream.features.logmel import LogMel
-from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, load_strictly, read_config, read_tensors, write_native
+from upstream.layers.transformer import ACTIVATIONS, Transformer, TransformerOptions, valid_frames
+from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, load_strictly, write_native
 from upstream.tera_checkpoint import read_s3prl
 from upstream.tera_config import TaskConfig, TeraConfig, TransformerConfig
-from upstream.layers.transformer import ACTIVATIONS, Transformer, TransformerOptions, valid_frames
 
 __all__ = [
     "Piece",
@@ -165,7 +166,7 @@ class Tera(Upstream):
     """
 
     name = "tera"
-    family: ClassVar[str] = "tera"
+    family = "tera"
 
     def __init__(self, config: TeraConfig | None = None, padding: Padding = "alone") -> None:
         super().__init__()
@@ -192,6 +193,11 @@ class Tera(Upstream):
         model = cls(config, padding)
         model.load_encoder(tensors, str(path))
         return model
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], padding: Padding = "alone") -> Tera:
+        """An encoder with random weights from the three configuration blocks."""
+        return cls(TeraConfig.read(config, "tera: config"), padding)
 
     def configuration(self) -> dict[str, Any]:
         """The three configuration blocks."""
@@ -271,12 +277,9 @@ def native_tensors(encoder: TeraEncoder, head: SpecHead | None = None) -> dict[s
 
 def read_native(folder: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
     """The configuration and the float32 tensors, head included, of a native checkpoint folder of this family."""
-    values = read_config(folder)
-    where = str(folder / "config.json")
-    if (family := values.pop("family", None)) != Tera.family:
-        raise UpstreamError(f"{where}: family is {family!r}, expected '{Tera.family}'; load it under the name of its own family")
-    values.pop("notes", None)
-    return TeraConfig.read(values, where), read_tensors(folder / WEIGHTS_FILE)
+    values, tensors = native.read_native(folder, [Tera.family])
+    del values["family"]
+    return TeraConfig.read(values, str(folder / native.CONFIG_FILE)), tensors
 
 
 def load_head(config: TeraConfig, tensors: Mapping[str, Tensor], where: str) -> SpecHead:

@@ -63,7 +63,7 @@ def find_in_process(hub: str, cache: Path, repository: Path, *checkpoints: str) 
     code = (
         "import sys, upstream\n"
         "for text in sys.argv[1:]:\n"
-        "    published = upstream.card('tera')['published']\n"
+        "    published = upstream.card('tera').published\n"
         "    try: print(upstream.find_checkpoint(text) if text else upstream.published_checkpoint('tera', published))\n"
         "    except upstream.UpstreamError as error: print(error)\n"
     )

@@ -82,7 +82,17 @@ def test_listing_imports_no_encoder_and_no_torch(tmp_path: Path, repository: Pat
 def test_every_card_is_complete() -> None:
     for name in upstream.names():
         card = upstream.card(name)
-        assert card.keys() <= {"encoder", "description", "aliases", "checkpoint_aliases", "published", "takes_checkpoint"}
-        assert len(card["description"]) < 140
-        if "published" in card:
-            assert card["published"].keys() == {"repo", "file", "revision", "checked"}
+        assert 0 < len(card.description) < 140, name
+        if card.published:
+            assert card.published.keys() == {"repo", "file", "revision", "checked"}
+
+
+def test_a_member_is_named_behind_a_colon_and_only_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UpstreamError, match="'tera:base': tera has no members; use -u tera"):
+        upstream.check("tera:base")
+    zoo = upstream.Card("zoo", "zoo:Zoo", members="an animal")
+    monkeypatch.setattr(upstream.cards, "cards", lambda: {"zoo": zoo})
+    monkeypatch.setattr(upstream.registry, "targets", {"zoo": "zoo:Zoo"})
+    assert upstream.check("zoo:cat") == "zoo:cat"
+    with pytest.raises(UpstreamError, match="needs a name behind a colon: -u zoo:NAME, where NAME is an animal"):
+        upstream.check("zoo")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from upstream.base import Padding
 from upstream.features.frames import EPS, append_deltas, normalize, zero_padding
-from upstream.settings import Settings
 from upstream.layers.transformer import valid_frames
+from upstream.settings import Settings
 
 SAMPLE_RATE = 16_000
 MFCC_MELS = 128  # torchaudio's MFCC default, which the published front end leaves as it is

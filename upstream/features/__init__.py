@@ -1,0 +1,1 @@
+"""Acoustic features: log mels and Kaldi filterbanks of padded batches."""
