@@ -19,7 +19,8 @@ from corpus import librispeech, locate
 from corpus.batching import Batching
 from engine.task import Block, Card, CorpusBlock, Objective
 from upstream.features.logmel import LogMelConfig
-from upstream.layers.transformer import TransformerLayer, valid_frames
+from upstream.layers.lengths import valid_frames
+from upstream.layers.transformer import TransformerLayer
 from upstream.settings import Settings
 from upstream.tera import SpecHead, TaskConfig, Tera, TeraConfig, TransformerConfig, front_end
 

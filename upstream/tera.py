@@ -21,7 +21,9 @@ from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
 from upstream.features.kaldi import KaldiConfig, KaldiFeatures
 from upstream.features.logmel import LogMel
-from upstream.layers.transformer import ACTIVATIONS, Transformer, TransformerOptions, valid_frames
+from upstream.layers.lengths import valid_frames
+from upstream.layers.options import ACTIVATIONS, TransformerOptions
+from upstream.layers.transformer import Transformer
 from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, load_strictly, write_native
 from upstream.tera_checkpoint import read_s3prl
 from upstream.tera_config import TaskConfig, TeraConfig, TransformerConfig

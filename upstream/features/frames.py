@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import compute_deltas
 
-from upstream.layers.transformer import valid_frames
+from upstream.layers.lengths import valid_frames
 
 EPS = 1e-10  # added to powers before the logarithm and to deviations: s3prl upstream/baseline/preprocessor.py and extracter.py
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from upstream.base import Padding
 from upstream.features.frames import EPS, append_deltas, normalize, zero_padding
-from upstream.layers.transformer import valid_frames
+from upstream.layers.lengths import valid_frames
 from upstream.settings import Settings
 
 SAMPLE_RATE = 16_000

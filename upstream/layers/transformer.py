@@ -1,84 +1,22 @@
 """The one transformer encoder that all families share.
 
-Post-LN (BERT, TERA, wav2vec 2.0 Base) and pre-LN layers over a fused qkv projection. What a family adds around it (input
-projection, positions, the norm of the input, norms of the emitted states) stays in the family's own file.
+Post-LN (BERT, TERA, wav2vec 2.0 Base), pre-LN or Conformer layers. What a family adds around it (input projection, absolute
+positions, the norm of the input, norms of the emitted states) stays in the family's own file.
 
 Shape letters: B batch, F frames, D features, H heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upstream.errors import UpstreamError
+from upstream.layers.attention import SelfAttention
+from upstream.layers.conformer import ConformerLayer
+from upstream.layers.lengths import valid_frames
+from upstream.layers.options import ACTIVATIONS, TransformerOptions
+from upstream.layers.positions import RelativeBias, RelativeSinusoids, RotaryAngles
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu}
-
-
-@dataclass(frozen=True)
-class TransformerOptions:
-    """Shape and behaviour of a stack of layers.
-
-    Attributes:
-        dim: D.
-        layers: number of layers.
-        heads: attention heads; must divide `dim`.
-        ffn_dim: inner size of the feed-forward block.
-        activation: `gelu` (exact), `relu` or `swish`.
-        dropout: on the output of attention and feed-forward.
-        attention_dropout: on the attention probabilities.
-        activation_dropout: after the activation.
-        norm_eps: layer norm's epsilon, inside the root.
-        pre_norm: normalise before each block instead of after the residual sum.
-        shared: one layer's weights used at every depth.
-    """
-
-    dim: int
-    layers: int
-    heads: int
-    ffn_dim: int
-    activation: str = "gelu"
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    activation_dropout: float = 0.0
-    norm_eps: float = 1e-5
-    pre_norm: bool = False
-    shared: bool = False
-
-    def __post_init__(self) -> None:
-        if self.dim % self.heads:
-            raise UpstreamError(f"transformer: {self.heads} heads do not divide {self.dim} features")
-        if self.activation not in ACTIVATIONS:
-            raise UpstreamError(f"transformer: unknown activation '{self.activation}'; known: {', '.join(ACTIVATIONS)}")
-
-
-def valid_frames(lengths: Tensor, frames: int) -> Tensor:
-    """Mask (B, F), True on the first `lengths` (B,) frames of each row."""
-    return torch.arange(frames, device=lengths.device) < lengths[:, None]
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention with one projection for query, key and value."""
-
-    def __init__(self, options: TransformerOptions) -> None:
-        super().__init__()
-        self.heads = options.heads
-        self.dropout = options.attention_dropout
-        self.qkv = nn.Linear(options.dim, 3 * options.dim)
-        self.output = nn.Linear(options.dim, options.dim)
-
-    def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
-        """Attend from every frame of x (B, F, D) to the frames where `keys` (B, 1, 1, F) is True; None: to all."""
-        batch, frames, dim = x.shape
-        query, key, value = self.qkv(x).view(batch, frames, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys, dropout_p=dropout)
-        return self.output(mixed.transpose(1, 2).reshape(batch, frames, dim))
+POSITIONS = {"gated": RelativeBias, "relative": RelativeSinusoids, "rotary": RotaryAngles}
 
 
 class FeedForward(nn.Module):
@@ -108,12 +46,12 @@ class TransformerLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(options.dim, eps=options.norm_eps)
         self.dropout = nn.Dropout(options.dropout)
 
-    def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
-        """Map x (B, F, D); `keys` as in `SelfAttention`."""
+    def forward(self, x: Tensor, keys: Tensor | None, positions: Tensor | None = None) -> Tensor:
+        """Map x (B, F, D); `keys` and `positions` as in attention.py."""
         if self.pre_norm:
-            x = x + self.dropout(self.attention(self.attention_norm(x), keys))
+            x = x + self.dropout(self.attention(self.attention_norm(x), keys, positions))
             return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, keys)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, keys, positions)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
@@ -123,8 +61,10 @@ class Transformer(nn.Module):
     def __init__(self, options: TransformerOptions) -> None:
         super().__init__()
         self.options = options
-        stored = 1 if options.shared else options.layers
-        self.layers = nn.ModuleList(TransformerLayer(options) for _ in range(stored))
+        positions = POSITIONS.get(options.positions)
+        self.positions = positions(options) if positions else None
+        layer = ConformerLayer if options.block == "conformer" else TransformerLayer
+        self.layers = nn.ModuleList(layer(options) for _ in range(1 if options.shared else options.layers))
 
     def forward(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
         """Encode x (B, F, D) with `lengths` (B,) valid frames.
@@ -134,8 +74,9 @@ class Transformer(nn.Module):
         frames = x.shape[1]
         padded = bool((lengths < frames).any())
         keys = valid_frames(lengths.to(x.device), frames)[:, None, None, :] if padded else None
+        positions = None if self.positions is None else self.positions(x)
         states = [x]
         for depth in range(self.options.layers):
             layer = self.layers[0 if self.options.shared else depth]
-            states.append(layer(states[-1], keys))
+            states.append(layer(states[-1], keys, positions))
         return states

@@ -1,0 +1,1 @@
+"""Checkpoint formats of others: names of tensors, configurations and files, both ways."""

@@ -1,0 +1,11 @@
+"""Which frames of a padded batch are real."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def valid_frames(lengths: Tensor, frames: int) -> Tensor:
+    """Mask (B, F), True on the first `lengths` (B,) frames of each row."""
+    return torch.arange(frames, device=lengths.device) < lengths[:, None]
