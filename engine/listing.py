@@ -7,6 +7,7 @@ import textwrap
 import upstream
 from engine.errors import ConfigError
 from engine.task import HeadTask, Task
+from upstream.adapters import s3prl_catalogue
 from upstream.registry import Registry
 
 
@@ -16,7 +17,7 @@ def names(tasks: Registry) -> str:
     encoders = [line for name in upstream.families() for line in _encoder(name, width)]
     shipped = ", ".join(upstream.shipped()) or "none"
     heads = [f"  {name:<{width}}  {_title(tasks.load(name))}" for name in tasks.names()]
-    return "\n".join(["upstreams (-u)", *encoders, f"shipped checkpoints (-k): {shipped}", "tasks (-d)", *heads])
+    return "\n".join(["upstreams (-u)", *encoders, *_of_s3prl(), f"shipped checkpoints (-k): {shipped}", "tasks (-d)", *heads])
 
 
 def _encoder(name: str, width: int) -> list[str]:
@@ -27,6 +28,22 @@ def _encoder(name: str, width: int) -> list[str]:
         if models
         else lines
     )
+
+
+def _of_s3prl() -> list[str]:
+    """The encoders of the installed s3prl by family, and why a family cannot be imported on this machine."""
+    title = "s3prl encoders (-u s3prl:NAME)"
+    families, family_of = s3prl_catalogue.families(), s3prl_catalogue.family_of()
+    if not families:
+        return [title, f"  none: {s3prl_catalogue.MISSING}"]
+    usable = sum(family.problem is None for family in families.values())
+    lines = [f"{title}: {usable} of the {len(families)} families of s3prl {s3prl_catalogue.version()} can be imported here"]
+    width = max(map(len, families))
+    for name, family in families.items():
+        entries = ", ".join(entry for entry in family.entries if family_of[entry] == name)
+        text = f"cannot be imported: {family.problem}" if family.problem else entries
+        lines += textwrap.wrap(text, 120, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
+    return lines
 
 
 def _title(task: type[Task]) -> str:

@@ -1,0 +1,1 @@
+"""Encoders of other packages behind Weir's interface."""
