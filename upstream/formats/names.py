@@ -194,11 +194,9 @@ def _heads(config: Wav2Vec2Config) -> Iterator[Entry]:
     for native, *names in HEADS:
         yield Entry(HEAD + str(native), *((name,) if name else () for name in names), optional=True)
     for leaf in LEAVES:
-        if config.family == "data2vec":
-            fairseq, hf = f"final_proj.0.{leaf}", ()
-        else:
-            fairseq, hf = f"final_proj.{leaf}", (f"project_hid.{leaf}",) if config.family.startswith("wav2vec2") else ()
-        yield Entry(f"{HEAD}final_proj.{leaf}", (fairseq,), hf, optional=True)
+        hf = (f"project_hid.{leaf}",) if config.family.startswith("wav2vec2") else ()
+        yield Entry(f"{HEAD}final_proj.{leaf}", (f"final_proj.{leaf}",), hf, optional=True)
+        yield Entry(f"{HEAD}final_proj.0.{leaf}", (f"final_proj.0.{leaf}",), (), optional=True)  # data2vec's released files
     if config.block == "conformer":  # stored by both, used by neither
         for leaf in ("weight_g", "weight_v", "bias"):
             names = (f"encoder.pos_conv.0.{leaf}",), (f"encoder.pos_conv_embed.conv.{leaf}",)
