@@ -43,6 +43,7 @@ registry = Registry(
     own=lambda: {card.name: card.encoder for card in cards.cards().values()},
     group="weir.upstreams",
     aliases=cards.aliases,
+    listed=lambda: families(),
 )
 
 

@@ -57,6 +57,7 @@ class Registry:
         own: gives this project's names and their targets, `module` or `module:attribute`.
         group: entry-point group through which other packages add names.
         aliases: gives other names and what they stand for; asked only when a name is not found.
+        listed: gives the names that the message for an unknown one lists; all of them where it is None.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Registry:
         own: Callable[[], Mapping[str, str]],
         group: str,
         aliases: Callable[[], Mapping[str, str]] = dict,
+        listed: Callable[[], Iterable[str]] | None = None,
     ) -> None:
         self.kind, self.error, self.own, self.group, self.aliases = kind, error, own, group, aliases
+        self.listed = listed or self.names
 
     @cached_property
     def targets(self) -> dict[str, str]:
@@ -101,7 +104,7 @@ class Registry:
         aliases = self.aliases()
         if name in aliases:
             return aliases[name]
-        raise self.error(unknown(self.kind, name, self.names(), aliases))
+        raise self.error(unknown(self.kind, name, self.listed(), [*self.targets, *aliases]))
 
     def load(self, name: str) -> Any:
         """Import and return the module or attribute behind a name or alias."""

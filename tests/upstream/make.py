@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import upstream
-from upstream.base import Upstream
+from upstream.base import Padding, Upstream
 from upstream.tera import SpecHead, Tera, TeraConfig
+from upstream.wav2vec2 import Wav2Vec2
 
 FEATURE = {"feat_type": "mel", "channel": 0, "log": True, "delta": 0, "cmvn": True}
 AUDIO = {"target_level": -25, "win_ms": 25, "hop_ms": 10, "n_freq": 201, "n_mels": 80, "n_mfcc": 13, "input": FEATURE, "target": FEATURE}
@@ -101,11 +102,44 @@ def s3prl_file(path: Path, published: dict[str, Any], seed: int = 0) -> Any:
     return model.state_dict()
 
 
+SMALL_WAV2VEC: dict[str, Any] = {
+    "conv_layers": [[32, 10, 5], [32, 8, 4], [32, 4, 2], [32, 4, 2], [32, 4, 2], [32, 1, 1]],
+    "kernels": [2, 3, 4],
+}
+
+
+def random_weights(name: str, **config: Any) -> Upstream:
+    """A registered encoder of this configuration with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = perturbed(upstream.registry.load(name).from_config(config))
+    assert isinstance(model, Upstream)
+    return model
+
+
+CONV_LAYERS = [[16, 10, 5], *[[16, 3, 2]] * 4, *[[16, 2, 2]] * 2]
+
+
+def wav2vec2(name: str, padding: Padding = "alone", **changes: Any) -> Wav2Vec2:
+    """A small encoder of the wav2vec 2.0 family, of the architecture that a card names, with random weights."""
+    config = dict(upstream.card(name).config)
+    small = {"conv_layers": CONV_LAYERS, "dim": 32, "layers": 3, "heads": 4, "ffn_dim": 64}
+    if (shape := config.get("positional_convolution", {})) is not None:
+        small["positional_convolution"] = {**shape, "kernel": min(16, shape.get("kernel", 16)), "groups": 4}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = perturbed(Wav2Vec2.from_config(config | small | changes, padding))
+    assert isinstance(model, Wav2Vec2)
+    return model
+
+
 # Encoders whose own defaults are too large or too plain for the contract tests; any other is built as its class builds itself.
 SPECIAL: dict[str, Callable[[], Upstream]] = {
     "tera": tera,
     "mockingjay": lambda: tera(audio=AUDIO | {"target": FEATURE | {"feat_type": "linear"}}, sequence_length=60),
     "audio_albert": lambda: tera(share_layer=True, audio=KALDI),
+    "wav2vec": lambda: random_weights("wav2vec", **SMALL_WAV2VEC),
+    "vq_wav2vec": lambda: random_weights("vq_wav2vec", **SMALL_WAV2VEC, quantizer={"kind": "gumbel", "codes": 16, "depth": 2}),
 }
 
 
@@ -113,6 +147,8 @@ def build(name: str) -> Upstream:
     """An instance of a registered encoder with random weights, the same in every call."""
     if name in SPECIAL:
         return SPECIAL[name]()
+    if upstream.card(name).encoder == "upstream.wav2vec2:Wav2Vec2":
+        return wav2vec2(name)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = perturbed(upstream.registry.load(name)())
