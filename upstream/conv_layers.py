@@ -9,8 +9,7 @@ import re
 from itertools import groupby
 
 from upstream.errors import UpstreamError
-
-ConvLayer = tuple[int, int, int]  # output channels, kernel, stride
+from upstream.layers.convolutions import ConvLayer
 
 _LAYER = r"\(\s*([1-9]\d{0,5})\s*,\s*([1-9]\d{0,5})\s*,\s*([1-9]\d{0,5})\s*,?\s*\)"
 _GROUP = rf"\[\s*(?P<layers>{_LAYER}(?:\s*,\s*{_LAYER})*)\s*,?\s*\](?:\s*\*\s*(?P<times>[1-9]\d?)\b)?"
