@@ -5,12 +5,11 @@ Source: SUPERB (Yang et al., 2021); s3prl upstream/baseline/{expert.py,fbank.yam
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from upstream.base import Padding, Representation, Upstream
+from upstream.base import Representation, Upstream
 from upstream.features.kaldi import KaldiConfig, KaldiFeatures
 
 
@@ -29,11 +28,6 @@ class Fbank(Upstream):
         self.dim = self.front_end.dim
         self.num_states = 1
         self.minimum_samples = self.front_end.minimum_samples
-
-    @classmethod
-    def from_checkpoint(cls, path: Path | None, padding: Padding = "alone") -> Fbank:
-        """Build the front end; there is nothing to load, and its features never depend on a batch."""
-        return cls()
 
     def configuration(self) -> dict[str, Any]:
         """The options of the front end."""
