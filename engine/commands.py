@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
 
-from engine import aliases, listing, sweep
+from engine import aliases, extraction, listing, sweep
 from engine.errors import ConfigError
 from engine.plan import Plan, experiment_folder, plan_evaluation, plan_search, plan_training, search_task
 from upstream.registry import Registry
@@ -19,7 +21,10 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
         print(listing.card(args.describe, tasks))
         return 0
     if args.mode is None:
-        raise ConfigError("-m is not given: train, evaluate or inference (-h shows examples)")
+        raise ConfigError("-m is not given: train, evaluate, inference or extract (-h shows examples)")
+    if args.mode == "extract":
+        return _extract(args)
+    extraction.refuse_own_flags(args)
     if args.mode == "predict":
         args.mode = "inference"
     aliases.apply(args)
@@ -56,6 +61,17 @@ def _train(args: argparse.Namespace, tasks: Registry) -> int:
 
     device.finish()
     return status
+
+
+def _extract(args: argparse.Namespace) -> int:
+    plan = extraction.plan_extraction(args)
+    from engine import device, extracting
+
+    summary = extracting.run(plan, args.device)
+    if summary is not None:
+        print(json.dumps(asdict(summary)))
+    device.finish()
+    return 2 if summary is not None and summary.failed else 0
 
 
 def _check(plan: Plan, args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   python run_downstream.py -m train -u tera -d er -v all            cross-validation: every fold, and their mean
   python run_downstream.py -m train -u tera -d ks --layers all      one head for each hidden state
   python run_downstream.py -m evaluate -u tera -d qbe -n search     a task without training
+  python run_downstream.py -m extract -u tera -t speech/ -p features/          write the hidden states of audio to disk
   python run_downstream.py --list | --describe asr | --describe tera
 """
 
@@ -23,8 +24,8 @@ def downstream_parser() -> argparse.ArgumentParser:
     """The flags of `run_downstream.py`. Every default is None: whether a flag was typed matters where a checkpoint has its own value."""
     parser = argparse.ArgumentParser(
         prog="run_downstream.py",
-        usage="run_downstream.py -m {train,evaluate,inference} [-u UPSTREAM] [-d TASK] [options]",
-        description="Train a downstream head on an upstream's hidden states, evaluate it, or use it.",
+        usage="run_downstream.py -m {train,evaluate,inference,extract} [-u UPSTREAM] [-d TASK] [options]",
+        description="Train a downstream head on an upstream's hidden states, evaluate it, or use it; or write hidden states to disk.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=None,
@@ -33,6 +34,7 @@ def downstream_parser() -> argparse.ArgumentParser:
     _add_experiment(parser)
     _add_upstream(parser)
     _add_data(parser)
+    _add_extraction(parser)
     _add_machine(parser)
     return parser
 
@@ -45,10 +47,21 @@ def _names(flag: str) -> list[str]:
 def _add_what(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to do")
     add = group.add_argument
-    add("-m", "--mode", choices=("train", "evaluate", "inference", "predict"), help="predict is another word for inference")
+    add(
+        "-m",
+        "--mode",
+        choices=("train", "evaluate", "inference", "predict", "extract"),
+        help="predict is another word for inference; extract needs no task",
+    )
     add("-u", "--upstream", metavar="NAME", help="encoder (see --list)")
     add("-d", "--downstream", metavar="TASK", help="task (see --list)")
-    add("-t", *_names("--evaluate_split"), nargs="+", metavar="SPLIT", help="splits to evaluate; for inference: audio files and folders")
+    add(
+        "-t",
+        *_names("--evaluate_split"),
+        nargs="+",
+        metavar="SPLIT",
+        help="splits to evaluate; for inference: audio files and folders; for extract: manifests too (.tsv, .csv, .jsonl)",
+    )
     add("-v", *_names("--downstream_variant"), metavar="NAME", help="variant of the task, such as fold3 of er; all runs every one")
     add("-c", "--config", metavar="FILE", help="configuration in place of the preset's")
     add("-o", "--override", metavar="K=V", help="override configuration values: config.optimizer.lr=1.0e-4, several separated by ',,'")
@@ -65,7 +78,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("experiment")
     add = group.add_argument
-    add("-n", "--expname", metavar="NAME", help="the folder is result/downstream/NAME (default: TASK-UPSTREAM)")
+    add("-n", "--expname", metavar="NAME", help="the folder is result/downstream/NAME (default: TASK-UPSTREAM), or result/extract/NAME")
     add("-p", "--expdir", metavar="DIR", help="the folder itself")
     add("-e", *_names("--past_exp"), metavar="PATH", help="checkpoint, or an experiment's folder")
     add("-i", *_names("--init_ckpt"), metavar="FILE", help="begin from this checkpoint's weights")
@@ -83,7 +96,12 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     selections = ("hidden_states", "last_hidden_state")
     add("-s", *_names("--upstream_feature_selection"), choices=selections, help="what the head sees (default: hidden_states)")
     add("-l", *_names("--upstream_layer_selection"), type=int, metavar="N", help="one hidden state in place of the weighted sum")
-    add("--layers", choices=("all",), help="train one head for each hidden state, in sub-folders, and draw metric over layer")
+    add(
+        "--layers",
+        metavar="LAYERS",
+        help="train: all trains one head for each hidden state, in sub-folders, and draws metric over layer; "
+        "extract: all, or hidden states such as 6,9,-1 (--layers=-1,-2 where the first is negative)",
+    )
     add(*_names("--upstream_feature_normalize"), action="store_true", default=None, help="layer norm on each hidden state")
 
 
@@ -94,6 +112,16 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add("--demo", action="store_true", default=None, help="the built-in corpora, whatever WEIR_DATA says")
     add("--store", choices=("auto", "frames", "off"), help="keep the frozen upstream's representations on disk")
     add("--store-limit", metavar="SIZE", help="largest store, such as 50G")
+
+
+def _add_extraction(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("extract")
+    add = group.add_argument
+    add("--what", choices=("states", "mean", "codes"), help="hidden states (default), their mean over frames, or discrete codes")
+    add("--format", choices=("safetensors", "npy", "hdf5"), help="default: safetensors; npy is one file an utterance")
+    add("--dtype", choices=("float32", "float16"), help="default: float32")
+    add("--shard-size", metavar="SIZE", help="largest file with several utterances (default: 512M)")
+    add("--batch-seconds", type=float, metavar="S", help="audio encoded at once, padding included (default: 60)")
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
