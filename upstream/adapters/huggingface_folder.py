@@ -1,0 +1,216 @@
+"""Reading the folder of a Transformers model: its configuration, its input settings and its weights, and nothing that could run.
+
+Only classes of the installed library are built, and only tensors and plain values are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from upstream.checkpoint import read_checkpoint
+from upstream.errors import UpstreamError
+from upstream.native import CONFIG_FILE, read_config, some
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+PREPROCESSOR_FILE = "preprocessor_config.json"
+PROCESSOR_FILE = "processor_config.json"  # newer versions keep the same settings in here, under `feature_extractor`
+SAMPLE_RATE = 16_000
+
+# How the library computes, not what: some of these name code on the hub, others break the capture of the states.
+RUNTIME_KEYS = {
+    *("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation", "fusion_config"),
+    *("gradient_checkpointing", "output_attentions", "output_hidden_states", "return_dict", "use_return_dict", "torchscript"),
+}
+# Random masks and dropped layers, and what is stacked on the encoder for a task.
+SWITCHED_OFF: dict[str, Any] = {
+    "layerdrop": 0.0,
+    "encoder_layerdrop": 0.0,
+    "mask_time_prob": 0.0,
+    "mask_feature_prob": 0.0,
+    "apply_spec_augment": False,
+    "add_adapter": False,
+    "use_intermediate_ffn_before_adapter": False,
+}
+# What exists and takes no part in the forward once the masks are off, by model type.
+UNUSED = {"wav2vec2-conformer": "encoder.pos_conv_embed", "unispeech-sat": "masked_spec_embed"}
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """The settings of the input.
+
+    Attributes:
+        file: where they stand; None where there is no such file.
+        values: by the library's names.
+    """
+
+    file: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the library's reports and progress bars off the screen: what matters in them is checked here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def read_model_config(folder: Path) -> Any:
+    """The library's configuration of the model in a folder, with everything random and every adapter switched off.
+
+    Raises:
+        UpstreamError: no such file; it wants code of its own or quantised weights; the library does not know the model.
+    """
+    import transformers
+
+    where, values = folder / CONFIG_FILE, read_config(folder)
+    _refuse_code(where, values)
+    model_type = values.get("model_type")
+    if not model_type:
+        remedy = f"; load it with -u {values['family']}" if "family" in values else ""
+        raise UpstreamError(f"{where}: has no model_type, so it is no model of Transformers{remedy}")
+    if model_type not in transformers.CONFIG_MAPPING:
+        raise UpstreamError(f"{where}: model_type '{model_type}' is not known to Transformers {transformers.__version__}; a newer one may")
+    if values.get("quantization_config"):
+        raise UpstreamError(f"{where}: has quantization_config; quantised weights are not read: take the model that they were made from")
+    kept = {key: value for key, value in values.items() if key not in RUNTIME_KEYS}
+    with quiet():
+        try:
+            config = transformers.CONFIG_MAPPING[model_type].from_dict(kept)
+        except Exception as error:  # noqa: BLE001 - each model type has its own checks
+            raise UpstreamError(f"{where}: Transformers {transformers.__version__} refuses it: {_line(error)}") from None
+    for name, value in SWITCHED_OFF.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+    return config
+
+
+def read_preprocessor(folder: Path) -> Preprocessor:
+    """The input settings in a folder, empty where it has none.
+
+    Raises:
+        UpstreamError: the file is not JSON, wants code of its own, or another sample rate.
+    """
+    for name, key in ((PREPROCESSOR_FILE, None), (PROCESSOR_FILE, "feature_extractor")):
+        path = folder / name
+        if not path.is_file():
+            continue
+        content = _read_json(path)
+        _refuse_code(path, content)
+        values = content if key is None else content.get(key)
+        if not isinstance(values, dict):
+            continue
+        _refuse_code(path, values)
+        rate = values.get("sampling_rate", SAMPLE_RATE)
+        if rate != SAMPLE_RATE:
+            raise UpstreamError(f"{path}: sampling_rate is {rate}; only models of {SAMPLE_RATE} Hz are supported")
+        return Preprocessor(name, values)
+    return Preprocessor()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UpstreamError(f"{path}: cannot be read as JSON ({error}); copy it again") from None
+    if not isinstance(content, dict):
+        raise UpstreamError(f"{path}: holds {type(content).__name__}, not a JSON object; copy it again")
+    return content
+
+
+def _refuse_code(path: Path, values: Mapping[str, Any]) -> None:
+    if "auto_map" in values:
+        raise UpstreamError(
+            f"{path}: auto_map asks to run code that comes with the model; that is never done: register a class of your own"
+        )
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a model's folder as the files name them, floating ones as float32; safetensors win over pickles.
+
+    Raises:
+        UpstreamError: there are none, a part is missing, or a file holds anything but tensors by name.
+    """
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return _read_tensors(folder / name)
+        if (folder / f"{name}.index.json").is_file():
+            return _read_shards(folder / f"{name}.index.json")
+    raise UpstreamError(f"{folder}: has no weights: neither {' nor '.join(WEIGHTS)}, whole or with an index of parts")
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    parts = _read_json(index).get("weight_map")
+    if not isinstance(parts, dict) or not all(isinstance(part, str) and Path(part).name == part for part in parts.values()):
+        raise UpstreamError(f"{index}: weight_map does not name files of this folder; copy it again")
+    tensors: dict[str, Tensor] = {}
+    for part in sorted(set(parts.values())):
+        tensors |= _read_tensors(index.parent / part)
+    return tensors
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    content = read_checkpoint(path)
+    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise UpstreamError(f"{path}: holds more than tensors by name; save the model with save_pretrained and load that folder")
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in content.items()}
+
+
+def build_model(kind: Any, config: Any, tensors: Mapping[str, Tensor], where: Path) -> tuple[Any, set[str]]:
+    """Build the library's model with these weights.
+
+    Args:
+        kind: the library's class.
+        config: its configuration.
+        tensors: weights by the names of the file; heads and prefixes are the library's to sort out.
+        where: the folder, for messages.
+
+    Returns: the model in evaluation mode, and the names of weights that it does not use.
+
+    Raises:
+        UpstreamError: weights are missing or of another shape, each named; the configuration cannot be built.
+    """
+    config._attn_implementation = "sdpa" if kind._supports_sdpa else "eager"
+    options = {"dtype": torch.float32, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    with quiet():
+        try:
+            model, report = kind.from_pretrained(None, config=config, state_dict=dict(tensors), **options)
+        except Exception as error:  # noqa: BLE001 - a configuration can fail inside the library in any way
+            raise UpstreamError(f"{where}: Transformers cannot build this model: {_line(error)}") from None
+    unused = UNUSED.get(config.model_type)
+    missing = {name for name in report["missing_keys"] if not (unused and name.startswith(unused))}
+    if missing:
+        raise UpstreamError(f"{where}: weights are missing: {some(missing)}; the library would leave them random")
+    if report["mismatched_keys"]:
+        shapes = [f"'{name}' is {tuple(found)}, expected {tuple(expected)}" for name, found, expected in sorted(report["mismatched_keys"])]
+        raise UpstreamError(f"{where}: the weights do not fit {CONFIG_FILE}: {'; '.join(shapes[:6])}")
+    if unused:
+        _remove(model, unused)
+    return model, {name for name in report["unexpected_keys"] if not name.endswith("masked_spec_embed")}
+
+
+def _remove(model: nn.Module, name: str) -> None:
+    """Take a module or parameter out, so that no optimizer or process group waits for its gradients."""
+    parent, _, leaf = name.rpartition(".")
+    delattr(model.get_submodule(parent), leaf)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:240] or type(error).__name__
