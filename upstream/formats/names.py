@@ -191,16 +191,17 @@ def _conformer_layer(config: Wav2Vec2Config, index: int) -> Iterator[Entry]:
 
 
 def _heads(config: Wav2Vec2Config) -> Iterator[Entry]:
-    for native, *names in HEADS:
-        yield Entry(HEAD + str(native), *((name,) if name else () for name in names), optional=True)
+    for native, *published in HEADS:
+        fairseq, hf, audio = ((name,) if name else () for name in published)
+        yield Entry(f"{HEAD}{native}", fairseq, hf, audio, optional=True)
     for leaf in LEAVES:
         hf = (f"project_hid.{leaf}",) if config.family.startswith("wav2vec2") else ()
         yield Entry(f"{HEAD}final_proj.{leaf}", (f"final_proj.{leaf}",), hf, optional=True)
         yield Entry(f"{HEAD}final_proj.0.{leaf}", (f"final_proj.0.{leaf}",), (), optional=True)  # data2vec's released files
     if config.block == "conformer":  # stored by both, used by neither
         for leaf in ("weight_g", "weight_v", "bias"):
-            names = (f"encoder.pos_conv.0.{leaf}",), (f"encoder.pos_conv_embed.conv.{leaf}",)
-            yield Entry(f"{HEAD}positional_convolution.{leaf}", *names, optional=True)
+            places = (f"encoder.pos_conv.0.{leaf}",), (f"encoder.pos_conv_embed.conv.{leaf}",)
+            yield Entry(f"{HEAD}positional_convolution.{leaf}", *places, optional=True)
 
 
 def to_native(tensors: Mapping[str, Tensor], config: Wav2Vec2Config, naming: Naming, where: str) -> dict[str, Tensor]:
@@ -231,10 +232,11 @@ def to_native(tensors: Mapping[str, Tensor], config: Wav2Vec2Config, naming: Nam
 
 def from_native(tensors: Mapping[str, Tensor], config: Wav2Vec2Config, naming: Naming) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Tensors under published names, and those that the format has no name for under their own."""
-    left, named = dict(tensors), {}
+    left, named = dict(tensors), dict[str, Tensor]()
     for entry in entries(config):
         names: tuple[str, ...] = getattr(entry, naming)
         if entry.native in left and names:
-            parts = left.pop(entry.native).chunk(len(names))
+            tensor = left.pop(entry.native)
+            parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
             named |= {name: part.clone() for name, part in zip(names, parts, strict=True)}
     return named, left

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
+from upstream.formats import fairseq
 from upstream.formats.base import Checkpoint, normalization
 from upstream.native import read_native
 from upstream.settings import parse
@@ -25,6 +27,10 @@ def read(path: Path | None, name: str) -> Checkpoint:
     """
     if path is None:
         raise UpstreamError(f"upstream '{name}' has no published weights here: give a checkpoint with -k PATH")
+    if path.is_file():
+        content = read_checkpoint(path)
+        if fairseq.recognized(content):
+            return fairseq.read(content, path)
     config, tensors = read_native(path, FAMILIES)
     parsed = parse(Wav2Vec2Config, config, str(path / "config.json"))
     return Checkpoint(parsed, tensors, (normalization(parsed, "config.json"),))
