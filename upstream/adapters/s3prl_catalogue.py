@@ -129,9 +129,9 @@ class _Imports:
         parts = name.split(".")
         for count in range(1, len(parts) + 1):  # a package is imported before what is in it
             path = _file(self.folder, ".".join(parts[:count]))
-            if path is None:
+            if path is None and not self.folder.joinpath(*parts[1:count]).is_dir():
                 yield f"no module {name}"
-            elif found := self.problem(path):
+            elif path and (found := self.problem(path)):
                 yield found
 
 
