@@ -101,27 +101,15 @@ def parts(content: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any], dic
     if "model_weight" in content:
         model, task, weights = content.get("model_cfg"), content.get("task_cfg"), content["model_weight"]
     else:
-        whole = container(content.get("cfg")) or {}
+        whole = plain(content.get("cfg")) or {}
         model, task = (whole.get("model"), whole.get("task")) if whole else (content.get("args"), content.get("args"))
         weights = content.get("model")
-    model, task = container(model), container(task) or {}
+    model, task = plain(model), plain(task) or {}
     if not (isinstance(model, dict) and isinstance(task, dict) and isinstance(weights, Mapping)):
         raise UpstreamError(f"{path}: is no checkpoint of fairseq ('model' with 'cfg' or 'args') or s3prl ('model_weight', 'model_cfg')")
     if odd := [name for name, tensor in weights.items() if not (isinstance(name, str) and isinstance(tensor, Tensor))]:
         raise UpstreamError(f"{path}: '{odd[0]}' among the weights is not a tensor; save the weights again without it")
     return model, task, {name: tensor.float() for name, tensor in weights.items()}
-
-
-def container(value: Any) -> Any:
-    """Plain values of a configuration: a Namespace, a dictionary, or OmegaConf's nodes, which keep theirs in `_content` or `_val`."""
-    value = plain(value)
-    if isinstance(value, dict):
-        if "_content" in value:
-            return container(value["_content"])
-        if "_val" in value:
-            return container(value["_val"])
-        return {key: container(item) for key, item in value.items()}
-    return [container(item) for item in value] if isinstance(value, list) else value
 
 
 def read_config(published: Mapping[str, Any], where: str) -> Wav2VecConfig:

@@ -106,6 +106,15 @@ SMALL_WAV2VEC: dict[str, Any] = {
     "conv_layers": [[32, 10, 5], [32, 8, 4], [32, 4, 2], [32, 4, 2], [32, 4, 2], [32, 1, 1]],
     "kernels": [2, 3, 4],
 }
+SMALL_ROBERTA: dict[str, Any] = {
+    "tokenizer": SMALL_WAV2VEC | {"quantizer": {"kind": "kmeans", "codes": 16, "shared": True}},
+    "words": 150,
+    "max_positions": 120,
+    "dim": 24,
+    "layers": 3,
+    "heads": 4,
+    "ffn_dim": 48,
+}
 
 
 def random_weights(name: str, **config: Any) -> Upstream:
@@ -140,6 +149,7 @@ SPECIAL: dict[str, Callable[[], Upstream]] = {
     "audio_albert": lambda: tera(share_layer=True, audio=KALDI),
     "wav2vec": lambda: random_weights("wav2vec", **SMALL_WAV2VEC),
     "vq_wav2vec": lambda: random_weights("vq_wav2vec", **SMALL_WAV2VEC, quantizer={"kind": "gumbel", "codes": 16, "depth": 2}),
+    "vq_wav2vec_roberta": lambda: random_weights("vq_wav2vec_roberta", **SMALL_ROBERTA),
 }
 
 
