@@ -1,6 +1,6 @@
 """From what `-k` says, or from nothing, to a checkpoint on this machine.
 
-Looked up in this order: an existing path, a shipped name, `OWNER/NAME` on the Hugging Face hub.
+Looked up in this order: an existing path, a shipped name, `OWNER/NAME[@REVISION][/FILE]` on the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -12,23 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from upstream.errors import UpstreamError
+from upstream.hub import CHECKPOINT_SUFFIXES, CONFIG, WEIGHTS, fetch_encoder, fetch_file, weights_among
 from upstream.registry import unknown
 
 SHIPPED = Path(__file__).parent / "shipped"
-NATIVE_FILES = ("config.json", "model.safetensors")
-CHECKPOINT_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
-HUB_TIMEOUT = 10.0  # seconds
-_HUB_NAME = re.compile(r"(?P<repo>[\w][\w.-]*/[\w.-]+)(?:/(?P<file>[\w./-]+))?")
-_HUB_URL = re.compile(r"https://huggingface\.co/(?P<repo>[\w.-]+/[\w.-]+)/resolve/(?P<revision>[^/]+)/(?P<file>[^?]+)(?:\?.*)?")
+_REVISION = r"refs/[\w-]+/[\w.-]+|[\w.-]+"
+_HUB_NAME = re.compile(rf"(?P<repo>\w[\w.-]*/[\w.-]+)(?:@(?P<revision>{_REVISION}))?(?:/(?P<file>[\w./+=-]+))?")
+_HUB_URL = re.compile(
+    r"https://huggingface\.co/(?P<repo>[\w.-]+/[\w.-]+)"
+    rf"(?:/(?:tree|blob|resolve)/(?P<revision>{_REVISION})(?:/(?P<file>[^?]+))?)?/?(?:\?.*)?"
+)
 
 
 def shipped() -> dict[str, Path]:
     """Checkpoints that come with Weir, by name."""
-    return {path.name: path for path in sorted(SHIPPED.glob("*")) if (path / NATIVE_FILES[0]).is_file()}
+    return {path.name: path for path in sorted(SHIPPED.glob("*")) if (path / CONFIG).is_file()}
 
 
 def find_checkpoint(text: str | Path) -> Path:
-    """Find a checkpoint: an existing file or folder, a shipped name, or `OWNER/NAME[/FILE]` on the hub, which is downloaded once.
+    """Find a checkpoint: a file or folder, a shipped name, or `OWNER/NAME[@REVISION][/FILE]` on the hub, downloaded once.
+
+    Returns: a file; or a folder with `config.json` and weights, native or of Hugging Face.
 
     Raises:
         UpstreamError: there is no such thing, or the hub could not be reached.
@@ -40,66 +44,44 @@ def find_checkpoint(text: str | Path) -> Path:
     known = shipped()
     if name in known:
         return known[name]
-    if url := _HUB_URL.fullmatch(name):
-        return _download(url["repo"], url["file"], url["revision"])
+    hub = None if name.startswith((".", "/", "~")) else _HUB_URL.fullmatch(name) or _HUB_NAME.fullmatch(name)
+    if hub:
+        return _on_hub(hub["repo"], hub["file"], hub["revision"] or "main")
     if "://" in name:
         raise UpstreamError(f"checkpoint '{name}': only https://huggingface.co/… is fetched; download the file and give its path")
-    hub = None if name.startswith((".", "/", "~")) else _HUB_NAME.fullmatch(name)
-    if hub:
-        return _from_hub(hub["repo"], hub["file"])
     if os.sep in name or path.suffix in CHECKPOINT_SUFFIXES:
         raise UpstreamError(f"checkpoint '{name}': there is no such file or folder")
     raise UpstreamError(f"{unknown('checkpoint', name, known)}; or give a path, or OWNER/NAME on the hub")
 
 
 def published_checkpoint(name: str, published: Mapping[str, Any]) -> Path:
-    """Download an encoder's published file.
+    """Download an encoder's published weights.
 
     Args:
         name: the encoder.
-        published: `repo`, `file` and `revision`, from its configuration.
+        published: `repo`, and where they are known `file`, `revision` and `sha256` (of the file), from its card.
     """
-    return _download(published["repo"], published["file"], published.get("revision", "main"), f"{name}: the published checkpoint")
+    repo, file, revision = published["repo"], published.get("file"), published.get("revision", "main")
+    return _on_hub(repo, file, revision, what=f"{name}: the published checkpoint", sha256=published.get("sha256"))
+
+
+def _on_hub(
+    repo: str, file: str | None, revision: str, what: str = "checkpoint, no path on this machine:", sha256: str | None = None
+) -> Path:
+    if file:
+        return fetch_file(repo, file, revision, what=what, sha256=sha256)
+    return fetch_encoder(repo, revision, what=what)
 
 
 def _in_folder(folder: Path) -> Path:
-    """The folder itself when it is in the native format, else its only checkpoint file."""
-    if all((folder / name).is_file() for name in NATIVE_FILES):
+    """The folder itself when it has a configuration and weights, else its only checkpoint file."""
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    if CONFIG in names and weights_among(names):
         return folder
-    files = sorted(path for path in folder.iterdir() if path.suffix in CHECKPOINT_SUFFIXES)
+    files = sorted(name for name in names if Path(name).suffix in CHECKPOINT_SUFFIXES)
     if len(files) == 1:
-        return files[0]
+        return folder / files[0]
     if files:
-        names = ", ".join(path.name for path in files[:4]) + (", …" if len(files) > 4 else "")
-        raise UpstreamError(f"checkpoint '{folder}': the folder has {len(files)} checkpoints ({names}); name one of them")
-    raise UpstreamError(f"checkpoint '{folder}': the folder has no checkpoint: neither {' and '.join(NATIVE_FILES)} nor another file")
-
-
-def _from_hub(repo: str, file: str | None) -> Path:
-    if file:
-        return _download(repo, file, "main")
-    config = _download(repo, NATIVE_FILES[0], "main")
-    return _download(repo, NATIVE_FILES[1], config.parent.name).parent  # the weights of the same commit
-
-
-def _download(repo: str, file: str, revision: str, what: str = "checkpoint, no path on this machine:") -> Path:
-    """One file of a hub repository, from the cache when it is there and the hub does not answer."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    place = f"{what} '{file}' of '{repo}' (revision {revision}) on the hub"
-    remedy = "give a checkpoint on this machine with -k PATH"
-    endpoint = os.environ.get("HF_ENDPOINT")
-    try:
-        if not isinstance(try_to_load_from_cache(repo, file, revision=revision), str):  # ask once: the download would retry for long
-            get_hf_file_metadata(hf_hub_url(repo, file, revision=revision, endpoint=endpoint), timeout=HUB_TIMEOUT)
-        return Path(hf_hub_download(repo, file, revision=revision, endpoint=endpoint))
-    except RepositoryNotFoundError:
-        raise UpstreamError(f"{place}: there is no such public repository; {remedy}") from None
-    except LocalEntryNotFoundError:
-        raise UpstreamError(f"{place}: the hub cannot be reached and the file is not in the cache; {remedy}") from None
-    except EntryNotFoundError:
-        raise UpstreamError(f"{place}: the repository has no such file; name one as -k {repo}/FILE, or {remedy}") from None
-    except Exception as error:  # noqa: BLE001 - the HTTP client's errors share no public base
-        reason = " ".join(str(error).split())[:200]
-        raise UpstreamError(f"{place}: could not be fetched ({type(error).__name__}: {reason}); {remedy}") from None
+        listed = ", ".join(files[:4]) + (", …" if len(files) > 4 else "")
+        raise UpstreamError(f"checkpoint '{folder}': the folder has {len(files)} checkpoints ({listed}); name one of them")
+    raise UpstreamError(f"checkpoint '{folder}': the folder has no checkpoint: neither {CONFIG} with {WEIGHTS[0]} nor another file")

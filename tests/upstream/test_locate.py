@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,87 +10,6 @@ import upstream
 from tests.upstream import make
 from upstream import locate
 from upstream.errors import UpstreamError
-from upstream.tera_checkpoint import write_s3prl
-
-COMMIT = "a" * 40
-PUBLISHED = "tera_logMelBase_T_F_M_AdamW_b32_1m_960hr_drop1/states-1000000.ckpt"
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[str]:
-    """A hub on this machine: serves `tmp_path/hub/OWNER/NAME/FILE`; gives its address."""
-    root = tmp_path / "hub"
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def _answer(self, body: bool) -> None:
-            repo, _, rest = self.path.lstrip("/").partition("/resolve/")
-            path = root / repo / rest.partition("/")[2]
-            code = "" if path.is_file() else "EntryNotFound" if (root / repo).is_dir() else "RepoNotFound"
-            content = path.read_bytes() if not code else b""
-            self.send_response(404 if code else 200)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{len(content)}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            if code:
-                self.send_header("X-Error-Code", code)
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def find_in_process(hub: str, cache: Path, repository: Path, *checkpoints: str) -> list[str]:
-    """What is found for each checkpoint, '' for the published TERA, by a process that reads the hub's address at its start."""
-    code = (
-        "import sys, upstream\n"
-        "for text in sys.argv[1:]:\n"
-        "    published = upstream.card('tera').published\n"
-        "    try: print(upstream.find_checkpoint(text) if text else upstream.published_checkpoint('tera', published))\n"
-        "    except upstream.UpstreamError as error: print(error)\n"
-    )
-    environment = os.environ | {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(cache), "PYTHONPATH": str(repository)}
-    environment["NO_PROXY"] = "127.0.0.1"
-    command = [sys.executable, "-c", code, *checkpoints]
-    return subprocess.run(command, env=environment, cwd=cache, capture_output=True, text=True, check=True).stdout.splitlines()
-
-
-def test_hub_serves_native_folders_single_files_and_the_published_model(hub: str, tmp_path: Path, repository: Path) -> None:
-    model = make.tera()
-    model.save_native(tmp_path / "hub" / "someone" / "tera")
-    published = tmp_path / "hub" / "s3prl" / "tera" / PUBLISHED
-    published.parent.mkdir(parents=True)
-    write_s3prl(published, model.config, model.encoder.state_dict())
-    url = f"https://huggingface.co/s3prl/tera/resolve/main/{PUBLISHED}"
-    found = find_in_process(hub, tmp_path, repository, "someone/tera", f"s3prl/tera/{PUBLISHED}", "", url)
-    assert len(found) == 4
-    for path in found:
-        assert upstream.fingerprint(upstream.load("tera", path)) == upstream.fingerprint(model)
-    nobody = "http://127.0.0.1:9"
-    assert find_in_process(nobody, tmp_path, repository, "", "someone/tera") == [found[2], found[0]]  # from the cache
-
-
-def test_hub_failures_are_one_clear_error(hub: str, tmp_path: Path, repository: Path) -> None:
-    (tmp_path / "hub" / "someone" / "empty").mkdir(parents=True)
-    missing, empty = find_in_process(hub, tmp_path, repository, "someone/none", "someone/empty")
-    assert missing.startswith("checkpoint, no path on this machine: 'config.json' of 'someone/none' (revision main) on the hub: ")
-    assert "there is no such public repository" in missing
-    assert "the repository has no such file; name one as -k someone/empty/FILE" in empty
-    (silent,) = find_in_process("http://127.0.0.1:9", tmp_path, repository, "")
-    assert silent.startswith(f"tera: the published checkpoint '{PUBLISHED}' of 's3prl/tera' (revision main) on the hub: could not")
-    assert silent.endswith("give a checkpoint on this machine with -k PATH")
 
 
 def test_shipped_names_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +36,41 @@ def test_folder_with_one_checkpoint_is_that_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "weights", ["model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json"]
+)
+def test_folder_with_a_configuration_and_weights_is_that_folder(weights: str, tmp_path: Path) -> None:
+    for name in ("config.json", weights, "states-1.ckpt", "states-2.ckpt"):
+        (tmp_path / name).touch()
+    assert upstream.find_checkpoint(tmp_path) == tmp_path
+
+
+def test_folder_with_a_configuration_and_one_other_checkpoint_is_that_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
+    (tmp_path / "hubert.pt").touch()
+    assert upstream.find_checkpoint(tmp_path) == tmp_path / "hubert.pt"
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("o/name", ("o/name", None, "main")),
+        ("o/name@v1.0", ("o/name", None, "v1.0")),
+        ("o/name/a/b.pt", ("o/name", "a/b.pt", "main")),
+        ("o/name@refs/pr/3/a/b.pt", ("o/name", "a/b.pt", "refs/pr/3")),
+        ("o/name@0123abc/b.pt", ("o/name", "b.pt", "0123abc")),
+        ("https://huggingface.co/o/name", ("o/name", None, "main")),
+        ("https://huggingface.co/o/name/tree/v1/", ("o/name", None, "v1")),
+        ("https://huggingface.co/o/name/resolve/v1/a/b.pt?download=true", ("o/name", "a/b.pt", "v1")),
+        ("https://huggingface.co/o/name/blob/main/b.pt", ("o/name", "b.pt", "main")),
+    ],
+)
+def test_names_and_addresses_on_the_hub(text: str, asked: tuple[str, str | None, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locate, "fetch_file", lambda repo, file, revision, **_: (repo, file, revision))
+    monkeypatch.setattr(locate, "fetch_encoder", lambda repo, revision, **_: (repo, None, revision))
+    assert upstream.find_checkpoint(text) == asked
+
+
+@pytest.mark.parametrize(
     ("checkpoint", "words"),
     [
         ("./none.ckpt", "there is no such file or folder"),
@@ -130,6 +78,7 @@ def test_folder_with_one_checkpoint_is_that_checkpoint(tmp_path: Path) -> None:
         ("states.ckpt", "there is no such file or folder"),
         ("word", "unknown checkpoint 'word'"),
         ("https://example.org/x.ckpt", "download the file and give its path"),
+        ("https://huggingface.co/o/name/discussions/1", "download the file and give its path"),
     ],
 )
 def test_places_that_do_not_exist_are_errors(checkpoint: str, words: str) -> None:

@@ -1,0 +1,225 @@
+"""Checkpoints from the Hugging Face hub: one file, or the files of one commit that an encoder needs.
+
+Downloads go through `huggingface_hub` into its own cache: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE and HF_TOKEN mean what they mean
+there. A file whose sha256 is known, from the hub or from a card, is checked once, after its download.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from upstream.errors import UpstreamError
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+OPTIONAL = ("preprocessor_config.json", "processor_config.json")  # how waveforms are prepared
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")  # the first is taken
+CHECKPOINT_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
+TIMEOUT = 10.0  # seconds of the first contact
+REMEDY = "give a checkpoint on this machine with -k PATH"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def fetch_file(repo: str, file: str, revision: str = "main", *, sha256: str | None = None, what: str = "checkpoint") -> Path:
+    """Download one file of a repository, or take it from the cache when it is there and the hub does not answer.
+
+    Args:
+        repo: `OWNER/NAME`.
+        file: its path in the repository.
+        revision: a branch, tag or commit.
+        sha256: what the file must hash to, where that is known beforehand; the hub's own word is checked too.
+        what: who asks, for messages.
+
+    Raises:
+        UpstreamError: no such repository, revision or file; no access; no answer and no cache; another content than expected.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    place = f"{what} '{file}' of '{repo}' (revision {revision}) on the hub"
+    cached = _cached(repo, file, revision)
+    if cached and _COMMIT.fullmatch(revision):
+        return cached
+    with _one_clear_error(place, repo):
+        try:  # asks once: the download would retry for long
+            _refuse_offline()
+            found = get_hf_file_metadata(hf_hub_url(repo, file, revision=revision, endpoint=_endpoint()), timeout=TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - the HTTP client's errors share no public base
+            return _instead(cached, error, place)
+        expected = {digest.lower() for digest in (sha256, found.etag) if digest and _SHA256.fullmatch(digest.lower())}
+        if len(expected) > 1:
+            raise UpstreamError(f"{place}: its sha256 is {found.etag}, expected {sha256}: it was replaced; pin the revision, or {REMEDY}")
+        if kept := _cached(repo, file, found.commit_hash or revision):
+            return kept
+        path = Path(hf_hub_download(repo, file, revision=revision, endpoint=_endpoint()))
+        for digest in expected:
+            _verify(path, digest, place)
+        return path
+
+
+def fetch_encoder(repo: str, revision: str = "main", *, what: str = "checkpoint") -> Path:
+    """Download what an encoder needs of a repository, all from one commit.
+
+    Returns: the folder with `config.json`, the preprocessor's configuration where there is one, and the weights; of a repository
+        without `config.json`, its only checkpoint file.
+
+    Raises:
+        UpstreamError: as `fetch_file`; or the repository holds no encoder, or several checkpoints, which are listed.
+    """
+    place = f"{what} '{repo}' (revision {revision}) on the hub"
+    cached = _cached_encoder(repo, revision)
+    if cached and _COMMIT.fullmatch(revision):
+        return cached
+    with _one_clear_error(place, repo):
+        try:
+            _refuse_offline()
+            files = _files(repo, revision)
+        except Exception as error:  # noqa: BLE001 - the HTTP client's errors share no public base
+            return _instead(cached, error, place)
+    weights = weights_among(files)
+    if CONFIG not in files or weights is None:
+        return fetch_file(repo, _only_checkpoint(files, repo, place), revision, what=what)
+    folder = fetch_file(repo, CONFIG, revision, what=what).parent  # named like its commit, from which the rest comes
+    for file in (*(name for name in OPTIONAL if name in files), weights):
+        fetch_file(repo, file, folder.name, what=what)
+    for file in shards(folder / weights):
+        fetch_file(repo, file, folder.name, what=what)
+    return folder
+
+
+def weights_among(files: Collection[str]) -> str | None:
+    """The file of a Hugging Face folder that holds its weights, or lists their shards."""
+    return next((name for name in WEIGHTS if name in files), None)
+
+
+def shards(weights: Path) -> list[str]:
+    """The files that an index names; none for weights in one file.
+
+    Raises:
+        UpstreamError: the index cannot be read, or names files elsewhere.
+    """
+    if not weights.name.endswith(".index.json"):
+        return []
+    try:
+        names = sorted(set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UpstreamError(f"{weights}: is not an index of shards ({type(error).__name__}: {error}); download it again") from None
+    if odd := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
+        raise UpstreamError(f"{weights}: names '{odd[0]}', which is no file beside it; do not trust it")
+    return names
+
+
+def _files(repo: str, revision: str) -> list[str]:
+    """The names of a repository's files."""
+    from huggingface_hub import HfApi
+
+    info = HfApi(endpoint=_endpoint()).model_info(repo, revision=revision, timeout=TIMEOUT)
+    return [file.rfilename for file in info.siblings or []]
+
+
+def _only_checkpoint(files: list[str], repo: str, place: str) -> str:
+    candidates = [name for name in files if "/" not in name and name.endswith(CHECKPOINT_SUFFIXES)]
+    if CONFIG not in files and len(candidates) == 1:
+        return candidates[0]
+    listed = ", ".join(sorted(candidates or files)[:12]) + (", …" if len(candidates or files) > 12 else "")
+    problem = f"there is {CONFIG}, but none of {', '.join(WEIGHTS)}" if CONFIG in files else f"there is no {CONFIG}"
+    raise UpstreamError(f"{place}: {problem}; it has: {listed or 'no files'}; name one as -k {repo}/FILE")
+
+
+def _cached(repo: str, file: str, revision: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repo, file, revision=revision)
+    return Path(path) if isinstance(path, str) else None
+
+
+def _cached_encoder(repo: str, revision: str) -> Path | None:
+    """The folder of a commit when its weights are all in the cache."""
+    config = _cached(repo, CONFIG, revision)
+    weights = weights_among([name for name in WEIGHTS if (config.parent / name).is_file()]) if config else None
+    if config is None or weights is None:
+        return None
+    return config.parent if all((config.parent / name).is_file() for name in shards(config.parent / weights)) else None
+
+
+def _instead(cached: Path | None, error: Exception, place: str) -> Path:
+    """What the cache has when the hub gives nothing."""
+    if cached is None:
+        raise error
+    if not _is_offline():
+        logger.warning("%s: not to be had (%s); the copy in the cache is used", place, _in_short(error))
+    return cached
+
+
+def _verify(path: Path, expected: str, place: str) -> None:
+    """Hash a downloaded file; a wrong one leaves the cache."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        blob = path.resolve()
+        path.unlink()
+        blob.unlink(missing_ok=True)
+        raise UpstreamError(f"{place}: the download has sha256 {digest.hexdigest()}, expected {expected}; it was deleted: try again")
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT")
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _refuse_offline() -> None:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if _is_offline():
+        raise OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
+
+
+@contextmanager
+def _one_clear_error(place: str, repo: str) -> Iterator[None]:
+    try:
+        yield
+    except UpstreamError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the HTTP client's errors share no public base
+        raise UpstreamError(f"{place}: {_explained(error, repo)}; {REMEDY}") from None
+
+
+def _explained(error: Exception, repo: str) -> str:
+    """What went wrong, in words that say what to do."""
+    from huggingface_hub import errors
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        return f"it is gated: accept its conditions on its page and set HF_TOKEN to a token of that account (HTTP {status})"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is no such public repository (for a private one, set HF_TOKEN)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository has no such branch, tag or commit"
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return f"HF_HUB_OFFLINE is set and the cache has not all of it (a single file is found as -k {repo}/FILE); unset it once"
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return "the hub cannot be reached and the file is not in the cache"
+    if isinstance(error, errors.EntryNotFoundError):
+        return f"the repository has no such file; name one as -k {repo}/FILE"
+    if status in (401, 403):
+        return f"the hub refuses access (HTTP {status}): set HF_TOKEN to a token that may read it"
+    return f"could not be fetched ({_in_short(error)})"
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
