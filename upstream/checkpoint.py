@@ -1,127 +1,203 @@
 """Reading checkpoint files of others without running anything in them.
 
-A PyTorch file is a pickle, and a pickle may name any function to call. Here only tensors and plain values come to life: every
-other class named in a file becomes an inert stub that keeps what it was given, and a file that names functions of the system
-is refused.
+A PyTorch file is a pickle with tensors beside it, and a pickle may name any function to call: see `upstream.unpickling` for what
+comes to life here. Both formats of `torch.save` are read: the zip archive of PyTorch 1.6 and later, whose tensors are mapped
+from the file as they are used, and the older sequence of pickles.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
+import io
+import mmap
+import os
+import pickle
+import zipfile
 from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from upstream.errors import UpstreamError
 from upstream.native import read_tensors
+from upstream.unpickling import Maker, Refused, Stub, Unpickler
 
-# Modules that no checkpoint has an honest reason to name.
-REFUSED_MODULES = {
-    *("os", "posix", "nt", "sys", "subprocess", "commands", "shutil", "socket", "importlib", "runpy", "pty", "ctypes", "code", "codeop"),
-    *("builtins", "__builtin__", "pickle", "_pickle", "marshal", "operator", "webbrowser", "pip", "ensurepip", "pdb", "timeit"),
+__all__ = ["Stub", "plain", "read_checkpoint"]
+
+ZIP_START = b"PK\x03\x04"
+TAR_SIGN = slice(257, 262), b"ustar"
+OLD_FORMAT = 0x1950A86A20F9469CFC6C, 1001  # what such a file starts with: a number that tells it, and the format's version
+OTHER_STARTS = {  # what is often found under a checkpoint's name
+    b"<": "is a web page",
+    b"version https://git-lfs": "is a Git LFS pointer",
 }
-HARMLESS_BUILTINS = {"object", "slice", "range", "frozenset", "dict", "list", "tuple", "int", "float", "str", "bool", "bytes"}
-MOST_STUBS = 256  # different unknown classes in one file
-_UNKNOWN = re.compile(r"GLOBAL (\S+) was not an allowed global")
-_BLOCKED = re.compile(r"unsupported GLOBAL (\S+) whose module")
-
-
-class Stub:
-    """Stands for an object of a class that is not loaded: it keeps the arguments and the state, and does nothing."""
-
-    path = ""
-    arguments: tuple[Any, ...]
-    attributes: dict[str, Any]
-
-    def __new__(cls, *arguments: Any) -> Stub:  # noqa: PYI034 - Self needs Python 3.11
-        """Make an empty stub, whatever the arguments are; a pickle may skip `__init__`."""
-        stub = super().__new__(cls)
-        stub.arguments, stub.attributes = arguments, {}
-        return stub
-
-    def __setstate__(self, state: Any) -> None:
-        self.attributes = dict(state) if isinstance(state, Mapping) else {"state": state}
-
-    def __repr__(self) -> str:
-        return f"<{self.path}: not loaded>"
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Read a safetensors or PyTorch file on the CPU; objects of unknown classes come back as `Stub`.
+    """Read a safetensors or PyTorch file on the CPU; objects of unknown classes come back as `Stub`, parameters as tensors.
+
+    Tensors of a zip archive keep the file mapped: what is never used is never read.
 
     Raises:
         UpstreamError: the file is missing, empty, truncated, no checkpoint at all, or names a function of the system.
     """
     try:
         with path.open("rb") as file:
-            start = file.read(1)
+            start = file.read(512)
     except OSError as error:
         raise UpstreamError(f"{path}: cannot be read ({error.strerror})") from None
     if not start:
         raise UpstreamError(f"{path}: is empty; download or copy it again")
+    for sign, what in OTHER_STARTS.items():
+        if start.lstrip().startswith(sign):
+            raise UpstreamError(f"{path}: {what}, not a checkpoint; download it again")
     if path.suffix == ".safetensors":
         return read_tensors(path)
-    return _read_torch(path)
+    if start[TAR_SIGN[0]] == TAR_SIGN[1]:
+        raise UpstreamError(f"{path}: is a tar archive, as PyTorch wrote before 2017; load and save it with PyTorch 0.2 to 1.13 first")
+    try:
+        return _read_zip(path) if start.startswith(ZIP_START) else _read_old(path)
+    except Refused as refused:
+        raise UpstreamError(
+            f"{path}: refused: it names '{refused.path}', which no checkpoint needs. Nothing was run; do not trust it"
+        ) from None
+    except UpstreamError:
+        raise
+    except Exception as error:  # noqa: BLE001 - garbage can make a parser fail in any way
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UpstreamError(
+            f"{path}: is not a readable checkpoint ({reason}); it may be truncated or no checkpoint: copy it again"
+        ) from None
 
 
-def _read_torch(path: Path) -> Any:
-    """Read with torch's restricted unpickler, giving it one more stub each time it meets an unknown class."""
-    stubs: dict[str, type[Stub]] = {}
-    while True:
-        try:
-            allowed: list[Any] = [(kind, name) for name, kind in stubs.items()]
-            with warnings.catch_warnings(), torch.serialization.safe_globals([*allowed, (_dictionary, "collections.defaultdict")]):
-                warnings.simplefilter("ignore")
-                return torch.load(path, map_location="cpu", weights_only=True)
-        except UnpicklingError as error:
-            name = _unknown_global(path, str(error))
-        except Exception as error:  # noqa: BLE001 - garbage can make the parser fail in any way
-            raise _unreadable(path, error) from None
-        if name in stubs or len(stubs) >= MOST_STUBS:
-            raise UpstreamError(f"{path}: '{name}' cannot be left out of this file; save its tensors alone and load that file")
-        stubs[name] = type(name.rpartition(".")[2], (Stub,), {"path": name})
+def _read_zip(path: Path) -> Any:
+    """An archive with `FOLDER/data.pkl` and one record a storage, all uncompressed."""
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        records = {info.filename: info for info in archive.infolist()}
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    folder = next((name.removesuffix("data.pkl") for name in records if name.endswith("/data.pkl")), None)
+    if folder is None:
+        raise pickle.UnpicklingError("a zip archive without data.pkl")
+    if f"{folder}constants.pkl" in records:
+        raise UpstreamError(f"{path}: is a TorchScript program, not a checkpoint; save the state_dict() of its module instead")
+    if (order := records.get(f"{folder}byteorder")) and content[_extent(order, content)] != b"little":
+        raise _big_endian(path)
+    storages: dict[str, Tensor] = {}
+
+    def storage(key: str, dtype: torch.dtype, elements: int) -> Tensor:
+        if key not in storages:
+            extent = _extent(records[f"{folder}data/{key}"], content)
+            if elements * dtype.itemsize > extent.stop - extent.start:
+                raise pickle.UnpicklingError(f"storage {key} has too few bytes for {elements} × {dtype}")
+            start = extent.start if elements else 0  # an empty storage may stand at the end of the file
+            storages[key] = torch.frombuffer(content, dtype=dtype, count=elements or 1, offset=start)[:elements]
+        return storages[key]
+
+    return Unpickler(io.BytesIO(content[_extent(records[f"{folder}data.pkl"], content)]), storage).load()
 
 
-def _unknown_global(path: Path, message: str) -> str:
-    """The full name that the unpickler stopped at, if a stub may stand for it."""
-    blocked, unknown = _BLOCKED.search(message), _UNKNOWN.search(message)
-    if blocked is None and unknown is None:
-        raise _unreadable(path, _reason(message))
-    name = (blocked or unknown).group(1)  # type: ignore[union-attr]
-    module, _, leaf = name.rpartition(".")
-    module = module or "builtins"  # torch leaves this prefix out
-    harmless = module == "builtins" and leaf in HARMLESS_BUILTINS
-    if blocked or (module.partition(".")[0] in REFUSED_MODULES and not harmless):
-        raise UpstreamError(f"{path}: refused: it names '{module}.{leaf}', which no checkpoint needs. Nothing was run; do not trust it")
-    return f"{module}.{leaf}"
+def _extent(record: zipfile.ZipInfo, content: mmap.mmap) -> slice:
+    """Where an uncompressed record's bytes are; before them is a header that ends in two fields of varying length."""
+    header = content[record.header_offset : record.header_offset + 30]
+    if record.compress_type != zipfile.ZIP_STORED or not header.startswith(ZIP_START):
+        raise pickle.UnpicklingError(f"record {record.filename} is compressed or damaged")
+    start = record.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    return slice(start, start + record.file_size)
 
 
-def _dictionary(*_: Any) -> dict[Any, Any]:
-    """What stands for a `defaultdict`: torch fills only plain dictionaries."""
-    return {}
+def _big_endian(path: Path) -> UpstreamError:
+    return UpstreamError(f"{path}: was written on a big-endian machine; save it again on a little-endian one")
 
 
-def _reason(message: str) -> str:
-    """The line of torch's long message that says what was wrong."""
-    lines = [line for line in message.splitlines() if line.strip() and not line.startswith("Check the documentation")]
-    return lines[-1] if lines else "not a pickle"
+def _read_old(path: Path) -> Any:
+    """Four pickles (the sign, the version, the machine, the content), the names of the storages, then their elements."""
+    storages: dict[str, Tensor] = {}
+    with path.open("rb") as file:
+        room = os.fstat(file.fileno()).st_size
+
+        def storage(key: str, dtype: torch.dtype, elements: int) -> Tensor:
+            if key not in storages:
+                if elements * dtype.itemsize > room:
+                    raise pickle.UnpicklingError(f"storage {key} of {elements} × {dtype} is larger than the file")
+                storages[key] = torch.empty(elements, dtype=dtype)
+            return storages[key]
+
+        for expected in OLD_FORMAT:
+            if Unpickler(file, storage).load() != expected:
+                raise pickle.UnpicklingError("a pickle that PyTorch did not write")
+        machine = Unpickler(file, storage).load()
+        if not machine.get("little_endian", True):
+            raise _big_endian(path)
+        content = Unpickler(file, storage).load()
+        names = [str(name) for name in Unpickler(file, storage).load()]
+        if missing := storages.keys() - set(names):
+            raise pickle.UnpicklingError(f"storage {min(missing)} is missing")
+        for name in names:
+            _fill(storages[name], name, file)
+    return content
 
 
-def _unreadable(path: Path, error: Exception | str) -> UpstreamError:
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return UpstreamError(f"{path}: is not a readable checkpoint ({reason}); it may be truncated or no checkpoint: copy it again")
+def _fill(storage: Tensor, name: str, file: io.BufferedReader) -> None:
+    """Read the elements of a storage, which follow their number."""
+    elements = int.from_bytes(file.read(8), "little")
+    if elements != len(storage):
+        raise pickle.UnpicklingError(f"storage {name} has {elements} elements, not {len(storage)}")
+    room = storage.view(torch.uint8).numpy().data
+    if file.readinto(room) != room.nbytes:
+        raise pickle.UnpicklingError(f"storage {name} is cut off")
 
 
 def plain(value: Any) -> Any:
-    """Replace stubs by dictionaries of their attributes, inside dictionaries and lists too (an `argparse.Namespace`, say)."""
-    if isinstance(value, Stub):
-        return {key: plain(item) for key, item in value.attributes.items()}
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
+    """Plain dictionaries, lists and values instead of foreign objects, inside dictionaries and lists too.
+
+    An `argparse.Namespace` or an OmegaConf container becomes a dictionary or list (interpolations stay text), an OmegaConf node
+    or an enum member its value, a fairseq `Dictionary` {"symbols": […]}, a date ISO text, a class its full name. What contains
+    itself is None there. Tensors stay.
+
+    Raises:
+        UpstreamError: nested deeper than Python can follow.
+    """
+    try:
+        return _plain(value, {})
+    except RecursionError:
+        raise UpstreamError("a configuration in the checkpoint is nested too deeply; save its tensors alone and load that file") from None
+
+
+def _plain(value: Any, done: dict[int, Any]) -> Any:
+    """The same, converting once what is in several places."""
+    if isinstance(value, (date, timedelta)):
+        return value.isoformat() if isinstance(value, date) else value.total_seconds()
+    if isinstance(value, type) and issubclass(value, Stub):
+        return value.path
+    if not isinstance(value, (Stub, Mapping, list, tuple, set, frozenset)):
+        return str(value) if isinstance(value, (torch.dtype, Maker)) else value
+    if id(value) not in done:
+        done[id(value)] = None
+        done[id(value)] = _plain_object(value, done) if isinstance(value, Stub) else _plain_container(value, done)
+    return done[id(value)]
+
+
+def _plain_container(value: Any, done: dict[int, Any]) -> Any:
+    if not isinstance(value, Mapping):
+        return [_plain(item, done) for item in value]
+    pairs = ((_plain(key, done), _plain(item, done)) for key, item in value.items())
+    return {str(key) if isinstance(key, (dict, list)) else key: item for key, item in pairs}
+
+
+def _plain_object(stub: Stub, done: dict[int, Any]) -> Any:
+    for name in ("_content", "_val"):  # of OmegaConf's containers and of its nodes
+        if name in stub.attributes:
+            return _plain(stub.attributes[name], done)
+    if stub.path.endswith(".Dictionary") and "symbols" in stub.attributes:
+        return {"symbols": _plain(stub.attributes["symbols"], done)}
+    if stub.path == "numpy.dtype":
+        return stub.arguments[0]
+    if stub.attributes or stub.entries:
+        return _plain_container(stub.attributes, done) | _plain_container(stub.entries, done)
+    if stub.elements:
+        return _plain_container(stub.elements, done)
+    if len(stub.arguments) == 1:
+        return _plain(stub.arguments[0], done)
+    return _plain_container(stub.arguments, done) if stub.arguments else {}
