@@ -446,3 +446,16 @@ def test_shards_of_several_processes_fill_their_holes_after_a_kill() -> None:
     ]
     runs, retried = features.remaining(listed, parts, keep_holes=True)
     assert features.plan_shards(runs, retried, [0, 2], lambda utterance: 0.4) == [planned[1], planned[3]]
+
+
+def test_one_command_after_another_may_be_interrupted_by_failures_too(extract: Callable[..., Outcome], tmp_path: Path) -> None:
+    """A shard whose files are all bad counts as tried, so that later shards keep their numbers."""
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    (audio / "a.wav").write_bytes(b"")
+    for name in "bc":
+        soundfile.write(audio / f"{name}.wav", 0.1 * np.ones(9000), 16_000)
+    assert extract("--shard-size", "1", audio=audio, upstream=("-u", "fbank")).status == 2
+    first = content(Path("features"))
+    assert extract("--shard-size", "1", audio=audio, upstream=("-u", "fbank")).status == 2
+    assert content(Path("features")) == first
