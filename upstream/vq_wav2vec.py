@@ -35,6 +35,8 @@ class Quantized:
 class Quantizer(nn.Module, ABC):
     """Chooses an entry for every group of every frame, in float32: half precision would choose others."""
 
+    codebook: nn.Parameter
+
     def __init__(self, config: Wav2VecConfig, alone: bool) -> None:
         super().__init__()
         self.options, self.dim, self.alone = quantizer_options(config), config.dim, alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_vectors_are_entries_and_gradients_leave_them_as_they_are(model: VqWav2V
 
 
 @pytest.mark.parametrize("changes", [wav2vec_files.GUMBEL, wav2vec_files.KMEANS], ids=["gumbel", "kmeans"])
-def test_files_go_to_native_and_back_bit_equal(changes: dict[str, object], tmp_path: Path) -> None:
+def test_files_go_to_native_and_back_bit_equal(changes: dict[str, Any], tmp_path: Path) -> None:
     weights = wav2vec_files.fairseq_file(tmp_path / "fairseq.pt", **changes)
     _, tensors = read(tmp_path / "fairseq.pt")
     head = {name: tensor for name, tensor in tensors.items() if name.startswith("head.")}

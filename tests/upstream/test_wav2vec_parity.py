@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.upstream import make, wav2vec_files
+from upstream.base import Padding
 from upstream.vq_wav2vec import VqWav2Vec
 from upstream.wav2vec import Wav2Vec
 
@@ -65,9 +66,10 @@ def test_published_padding_changes_valid_frames_and_alone_does_not(tmp_path: Pat
     wavs, lengths = make.waveforms(32_000, 9_999)
     single = wav2vec_files.reference(path, wavs[1:, :9_999], lengths[1:])["hidden_states"]
     frames = single[0].shape[1]
-    errors = {}
-    for padding in ("alone", "reference"):
-        states = Wav2Vec.from_checkpoint(path, padding).eval()(wavs, lengths).hidden_states  # type: ignore[arg-type]
+    errors: dict[Padding, float] = {}
+    paddings: tuple[Padding, ...] = ("alone", "reference")
+    for padding in paddings:
+        states = Wav2Vec.from_checkpoint(path, padding).eval()(wavs, lengths).hidden_states
         errors[padding] = max(make.relative_error(own[1, :frames], other[0]) for own, other in zip(states, single, strict=True))
     assert errors["alone"] < TOLERANCE
     assert errors["reference"] > 0.1

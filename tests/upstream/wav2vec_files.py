@@ -25,8 +25,15 @@ PUBLISHED: dict[str, Any] = {
     "skip_connections_agg": True,
     "residual_scale": 0.5,
 }
-GUMBEL = {"vq_type": "gumbel", "vq_vars": 16, "vq_depth": 2, "combine_groups": True, "activation": "gelu", "log_compression": False}
-KMEANS = GUMBEL | {"vq_type": "kmeans"}
+GUMBEL: dict[str, Any] = {
+    "vq_type": "gumbel",
+    "vq_vars": 16,
+    "vq_depth": 2,
+    "combine_groups": True,
+    "activation": "gelu",
+    "log_compression": False,
+}
+KMEANS: dict[str, Any] = GUMBEL | {"vq_type": "kmeans"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "large": {},
     "gelu without compression": {"activation": "gelu", "log_compression": False},
