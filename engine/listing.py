@@ -1,4 +1,4 @@
-"""What there is: `--list` and `--describe`. No encoder, head or PyTorch is loaded for it."""
+"""What there is: `--list` and `--describe`. No encoder, head or PyTorch is loaded for it, unless an encoder is measured."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import textwrap
 import upstream
 from engine.errors import ConfigError
 from engine.task import HeadTask, Task
+from upstream import certify
 from upstream.adapters import s3prl_catalogue
 from upstream.registry import Registry
 
@@ -57,9 +58,10 @@ def card(name: str, tasks: Registry) -> str:
     if name in upstream.shipped():
         return f"{name}: a checkpoint that ships with Weir; use it with -k {name}"
     try:
-        return _aligned(_upstream(upstream.registry.resolve(name)))
+        resolved = upstream.resolve(name) if ":" in name else upstream.registry.resolve(name)
     except upstream.UpstreamError as error:
         raise ConfigError(f"{error}; tasks: {', '.join(tasks.names())}") from None
+    return _aligned([*_upstream(resolved), *_certificate(resolved)])
 
 
 def _task(task: type[Task]) -> list[tuple[str, str]]:
@@ -90,6 +92,15 @@ def _upstream(name: str) -> list[tuple[str, str]]:
     if aliases := [*card.aliases, *card.checkpoint_aliases]:
         lines.append(("other names", ", ".join(aliases)))
     return lines
+
+
+def _certificate(name: str) -> list[tuple[str, str]]:
+    """What was measured of an encoder; measured now, which brings PyTorch, where that takes seconds."""
+    try:
+        found = certify.at_hand(name)
+    except upstream.UpstreamError as error:
+        return [("certificate", f"none: {error}")]
+    return found.lines() if found else [("certificate", f"not measured yet: {certify.how_to(name)}")]
 
 
 def _aligned(lines: list[tuple[str, str]]) -> str:
