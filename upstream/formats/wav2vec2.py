@@ -1,36 +1,113 @@
-"""Checkpoints of the wav2vec 2.0 family: which format a file or folder is in, and its contents."""
+"""Checkpoints of the wav2vec 2.0 family: which format a file or folder is in, its contents, and writing it in any of them."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
-from upstream.formats import fairseq
+from upstream.formats import fairseq, huggingface, torchaudio
 from upstream.formats.base import Checkpoint, normalization
-from upstream.native import read_native
+from upstream.formats.fairseq_files import fairseq_content, s3prl_content
+from upstream.formats.place import replace_folder
+from upstream.native import CONFIG_FILE, is_native, read_native, replace_file, write_native
 from upstream.settings import parse
 from upstream.wav2vec2_config import FAMILIES, Wav2Vec2Config
 
-__all__ = ["Checkpoint", "read"]
+__all__ = ["WRITERS", "Checkpoint", "read"]
+
+EXPECTED = (
+    "looked for a folder of Weir (config.json with 'family') or of Hugging Face (config.json with 'model_type'), or a file of fairseq "
+    "('model' with 'cfg' or 'args'), s3prl ('model_weight' with 'model_cfg'), WavLM ('model' with 'cfg'), DistilHuBERT ('Distiller' "
+    "with 'Config') or torchaudio (a state dictionary)"
+)
 
 
 def read(path: Path | None, name: str) -> Checkpoint:
     """Read a checkpoint of any known format.
 
     Args:
-        path: file or folder.
+        path: file or folder; a file of weights beside its `config.json` stands for the folder.
         name: the encoder that asks, for messages.
 
     Raises:
         UpstreamError: there is no path, or what is there is of no known format.
     """
     if path is None:
-        raise UpstreamError(f"upstream '{name}' has no published weights here: give a checkpoint with -k PATH")
-    if path.is_file():
-        content = read_checkpoint(path)
-        if fairseq.recognized(content):
-            return fairseq.read(content, path)
-    config, tensors = read_native(path, FAMILIES)
-    parsed = parse(Wav2Vec2Config, config, str(path / "config.json"))
-    return Checkpoint(parsed, tensors, (normalization(parsed, "config.json"),))
+        raise UpstreamError(f"upstream '{name}' needs a checkpoint: give a folder or file of its family with -k PATH")
+    folder = path if path.is_dir() else path.parent
+    if (path.is_dir() or path.name in huggingface.WEIGHTS) and (folder / CONFIG_FILE).is_file():
+        if huggingface.recognized(folder):
+            return huggingface.read(folder)
+        if is_native(folder):
+            return _read_native(folder)
+    if path.is_dir():
+        raise UpstreamError(f"{path}: is no checkpoint of the wav2vec 2.0 family: {EXPECTED}")
+    content = read_checkpoint(path)
+    for kind in (fairseq, torchaudio):
+        if kind.recognized(content):
+            return kind.read(content, path)
+    found = f"a dictionary with {', '.join(map(repr, list(content)[:6]))}" if isinstance(content, dict) else type(content).__name__
+    raise UpstreamError(f"{path}: holds {found}, which is no checkpoint of the wav2vec 2.0 family: {EXPECTED}")
+
+
+def _read_native(folder: Path) -> Checkpoint:
+    values, tensors = read_native(folder, FAMILIES)
+    config = parse(Wav2Vec2Config, values, str(folder / CONFIG_FILE))
+    return Checkpoint(config, tensors, (normalization(config, CONFIG_FILE),))
+
+
+def _write_native(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
+    replace_folder(path, lambda folder: write_native(folder, checkpoint.config.model_dump(mode="json"), checkpoint.tensors))
+    return ()
+
+
+def _write_hugging_face(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
+    files, notes = huggingface.files(checkpoint)
+
+    def fill(folder: Path) -> None:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+
+    replace_folder(path, fill)
+    return notes
+
+
+def _write_fairseq(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
+    content, notes = fairseq_content(checkpoint)
+    replace_file(path, _saved(content))
+    return notes
+
+
+def _write_s3prl(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
+    content, notes = s3prl_content(checkpoint)
+    replace_file(path, _saved(content))
+    return notes
+
+
+def _write_torchaudio(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
+    state, block, notes = torchaudio.state_of(checkpoint)
+    replace_file(path.with_suffix(".json"), block)
+    replace_file(path, _saved(state))
+    return notes
+
+
+def _saved(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+# Each writes a checkpoint, whole or not at all, over what is there, and gives sentences on what the format does not hold.
+WRITERS: dict[str, Callable[[Checkpoint, Path], tuple[str, ...]]] = {
+    "native": _write_native,
+    "hf": _write_hugging_face,
+    "s3prl": _write_s3prl,
+    "fairseq": _write_fairseq,
+    "torchaudio": _write_torchaudio,
+}
