@@ -36,7 +36,7 @@ HARMLESS = {
     *(("numpy", f"{kind}{bits}") for kind in ("int", "uint", "float", "complex") for bits in (8, 16, 32, 64, 128)),
     *(("numpy", name) for name in ("dtype", "ndarray", "bool", "bool_", "str_")),
     *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
-    *(("operator", "getitem"), ("array", "array"), ("logging", "getLogger"), ("re", "_compile")),
+    *(("operator", "getitem"), ("_operator", "getitem"), ("array", "array"), ("logging", "getLogger"), ("re", "_compile")),
 }
 
 
