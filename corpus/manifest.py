@@ -42,7 +42,7 @@ def read(path: Path | str, required: tuple[str, ...] = ()) -> CutSet:
     recordings: dict[Path, Recording] = {}
     lines: dict[str, int] = {}
     cuts = []
-    for number, row in _rows(path):
+    for number, row in rows(path):
         where = f"{path}, line {number}"
         absent = [name for name in ("path", *required) if row.get(name) in (None, "")]
         if absent:
@@ -59,8 +59,12 @@ def read(path: Path | str, required: tuple[str, ...] = ()) -> CutSet:
     return CutSet.from_cuts(cuts)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, values by column) of each utterance."""
+def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, values by column) of each utterance of a manifest.
+
+    Raises:
+        DataError: no such file, or not one of these formats.
+    """
     readers = {".tsv": _table, ".csv": _table, ".jsonl": _json_lines}
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: a manifest is a .tsv, .csv or .jsonl file")
@@ -111,16 +115,16 @@ def _cut(row: dict[str, Any], folder: Path, recordings: dict[Path, Recording], w
     if audio not in recordings:
         recordings[audio] = _recording(audio, where)
     recording = recordings[audio]
-    start = _seconds(row, "start", where) or 0.0
-    duration = _seconds(row, "duration", where)
+    start = seconds(row, "start", where) or 0.0
+    duration = seconds(row, "duration", where)
     rest = round(recording.duration - start, 8)
     if rest <= 0 or (duration is not None and (duration <= 0 or duration > rest + SLACK)):
         raise DataError(f"{where}: from {start} s for {duration} s is not within {audio}, which has {recording.duration:.3f} s")
     duration = rest if duration is None else min(duration, rest)
-    utt_id = _text(row, "id") or Path(str(row["path"])).with_suffix("").as_posix()
+    utt_id = text_of(row, "id") or Path(str(row["path"])).with_suffix("").as_posix()
     labels = {name: value for name, value in row.items() if name not in COLUMNS and value not in (None, "")}
     supervision = SupervisionSegment(
-        utt_id, recording.id, 0.0, duration, text=_text(row, "text"), speaker=_text(row, "speaker"), custom=labels
+        utt_id, recording.id, 0.0, duration, text=text_of(row, "text"), speaker=text_of(row, "speaker"), custom=labels
     )
     return MonoCut(
         utt_id, start=start, duration=duration, channel=recording.channel_ids[0], recording=recording, supervisions=[supervision]
@@ -145,19 +149,21 @@ def _recording(audio: Path, where: str) -> Recording:
     return recording
 
 
-def _seconds(row: dict[str, Any], name: str, where: str) -> float | None:
+def seconds(row: dict[str, Any], name: str, where: str) -> float | None:
+    """A column of seconds; None where it is empty. Raises DataError for anything else than a number that is not negative."""
     value = row.get(name)
     if value in (None, ""):
         return None
     try:
-        seconds = float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0 or isinstance(value, bool):
+        number = math.nan
+    if not math.isfinite(number) or number < 0 or isinstance(value, bool):
         raise DataError(f"{where}: {name} is {value!r}; it is a number of seconds, such as 1.5")
-    return seconds
+    return number
 
 
-def _text(row: dict[str, Any], name: str) -> str | None:
+def text_of(row: dict[str, Any], name: str) -> str | None:
+    """A column as text; None where it is empty."""
     value = row.get(name)
     return None if value in (None, "") else str(value)

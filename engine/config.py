@@ -125,6 +125,14 @@ class SpecAug(Block):
         return self
 
 
+def size_bytes(text: str) -> int:
+    """Bytes of a size such as 500M or 10G. Raises ValueError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a size such as 500M or 10G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+
+
 class Store(Block):
     """Representations of a frozen upstream kept on disk between epochs and runs.
 
@@ -142,10 +150,8 @@ class Store(Block):
         return self
 
     def limit_bytes(self) -> int:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", self.limit)
-        if found is None:
-            raise ValueError(f"limit {self.limit!r} is not a size such as 500M or 10G")
-        return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+        """The largest store."""
+        return size_bytes(self.limit)
 
 
 class TaskConfig(Block):

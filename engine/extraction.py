@@ -9,7 +9,7 @@ from typing import Any
 
 import upstream
 from engine.arguments import typed
-from engine.config import Store
+from engine.config import size_bytes
 from engine.errors import ConfigError
 from engine.utterances import Utterance, find
 
@@ -152,7 +152,7 @@ def _layers(args: argparse.Namespace, what: str) -> tuple[int, ...] | None:
 def _bytes(text: str) -> int:
     """A size as `--store-limit` writes it."""
     try:
-        size = Store(limit=text).limit_bytes()
+        size = size_bytes(text)
     except ValueError:
         size = 0
     if size <= 0:

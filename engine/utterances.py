@@ -114,12 +114,12 @@ def _fairseq(path: Path) -> Iterator[Utterance]:
 def _listed(path: Path) -> Iterator[Utterance]:
     """The lines of `corpus.manifest`'s format. The audio is not looked at, so that one bad file does not stop the others."""
     count = 0
-    for number, row in manifest._rows(path):
+    for number, row in manifest.rows(path):
         where, name = f"{path}, line {number}", row.get("path")
         if name in (None, ""):
             raise DataError(f"{where}: no path (columns there: {', '.join(row) or 'none'})")
-        start, duration = (manifest._seconds(row, column, where) for column in ("start", "duration"))
-        utt_id = manifest._text(row, "id") or _stem(str(name))
+        start, duration = (manifest.seconds(row, column, where) for column in ("start", "duration"))
+        utt_id = manifest.text_of(row, "id") or _stem(str(name))
         yield Utterance(utt_id, (path.parent / str(name)).absolute(), start or 0.0, duration)
         count += 1
     if not count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,23 @@ def wav2vec2(name: str, padding: Padding = "alone", **changes: Any) -> Wav2Vec2:
     return model
 
 
+def hugging_face() -> Upstream:
+    """A small wav2vec 2.0 of Transformers, read from its folder."""
+    import transformers
+
+    from upstream.adapters.huggingface import HuggingFace
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": [16] * 7}
+    config = transformers.Wav2Vec2Config(**sizes, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4)
+    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        perturbed(transformers.Wav2Vec2Model(config)).save_pretrained(folder)
+        return HuggingFace.from_checkpoint(Path(folder))
+
+
 # Encoders whose own defaults are too large or too plain for the contract tests; any other is built as its class builds itself.
 SPECIAL: dict[str, Callable[[], Upstream]] = {
+    "hf": hugging_face,
     "tera": tera,
     "mockingjay": lambda: tera(audio=AUDIO | {"target": FEATURE | {"feat_type": "linear"}}, sequence_length=60),
     "audio_albert": lambda: tera(share_layer=True, audio=KALDI),
