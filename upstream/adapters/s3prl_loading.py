@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 YAML = (".yaml", ".yml")
 FILE_ARGUMENTS = ("ckpt", "model_config")  # what the first argument of an expert that opens a file is called
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte
-TRUSTED = ("torch", "torchaudio", "s3prl")  # whose functions an expression may name
+EXTRACTORS = "torchaudio.compliance.kaldi"  # whose functions a configuration may name
 EVALUATED = (
     *(ast.Expression, ast.List, ast.Tuple, ast.Constant, ast.expr_context),
     *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.UnaryOp, ast.USub, ast.Name, ast.Attribute, ast.Subscript),
@@ -207,7 +207,7 @@ def _filler(name: str, fill: Callable[..., Any], read: Reading) -> Callable[...,
 
 
 def _evaluator(name: str, evaluate: Callable[..., Any]) -> Callable[..., Any]:
-    """`eval` that refuses in s3prl's own code what is not a literal, a sum of them, or the path to something of its or PyTorch's."""
+    """`eval` that refuses in s3prl's own code what is not a literal, a sum of them, or the name of a part of a model or a feature."""
 
     def checked(source: Any, *scopes: Any) -> Any:
         caller = sys._getframe(1)
@@ -216,8 +216,9 @@ def _evaluator(name: str, evaluate: Callable[..., Any]) -> Callable[..., Any]:
             return evaluate(source, *scopes)
         if all(_calls_nothing(node) for node in ast.walk(ast.parse(str(source).strip(), mode="eval"))):
             value = evaluate(source, *scopes)
-            home = str(getattr(value, "__module__", "")).partition(".")[0]
-            if not isinstance(value, types.ModuleType) and (home in TRUSTED or not callable(value)):
+            if isinstance(value, nn.Module) or getattr(value, "__module__", None) == EXTRACTORS:
+                return value
+            if not callable(value) and not isinstance(value, types.ModuleType):
                 return value
         raise UpstreamError(f"{name}: refused: its configuration holds {str(source)[:80]!r}, which s3prl would run as Python")
 

@@ -287,7 +287,9 @@ def test_without_a_network_the_address_and_the_remedy_are_named(tmp_path: Path, 
     assert "give it with -k PATH" in str(caught.value)
 
 
-@pytest.mark.parametrize("expression", ["[(32, 10, 5)] * open({mark!r}, 'w').write('')", "__import__('os').mkdir({mark!r})", "torch.hub"])
+@pytest.mark.parametrize(
+    "expression", ["[(32, 10, 5)] * open({mark!r}, 'w').write('')", "__import__('os').mkdir({mark!r})", "torch.hub", "torch.hub.load"]
+)
 def test_a_configuration_that_is_a_program_is_not_run(expression: str, tmp_path: Path) -> None:
     path = s3prl_files.write("wav2vec_custom", tmp_path)
     content = torch.load(path, weights_only=True)
@@ -296,6 +298,19 @@ def test_a_configuration_that_is_a_program_is_not_run(expression: str, tmp_path:
     with pytest.raises(UpstreamError, match="s3prl:wav2vec: refused: its configuration holds"):
         upstream.load("s3prl:wav2vec", path)
     assert not (tmp_path / "mark").exists()
+
+
+def test_a_configuration_names_no_function_but_features(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    make.s3prl_file(path, make.published_config(audio=make.KALDI))
+    assert upstream.load("s3prl:tera", path).dim == 64
+    content = torch.load(path, weights_only=True)
+    audio = content["Upstream_Config"]["audio"]["kaldi"]
+    audio["feat_type"] = "torch.hub.load"
+    audio["torch.hub.load"] = {"model": "any", "frame_shift": 10.0}
+    torch.save(content, path)
+    with pytest.raises(UpstreamError, match="refused: its configuration holds 'torchaudio.compliance.kaldi.torch.hub.load'"):
+        upstream.load("s3prl:tera", path)
 
 
 def test_yaml_that_makes_objects_is_refused(tmp_path: Path) -> None:
