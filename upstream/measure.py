@@ -119,8 +119,11 @@ def effect(what: str, expected: Sequence[Tensor], found: Sequence[Tensor]) -> Ef
 def worst_difference(expected: Tensor, found: Tensor) -> tuple[float, int]:
     """The largest difference of states (L, F, D) relative to the state's largest value, and in which state it is."""
     frames = min(expected.shape[1], found.shape[1])
-    differences = (found[:, :frames] - expected[:, :frames]).abs().flatten(1).amax(1)
-    relative = (differences / expected.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float32).tiny)).nan_to_num(math.inf)
+    expected, found = expected[:, :frames].flatten(1), found[:, :frames].flatten(1)
+    same = (expected == found) | (expected.isnan() & found.isnan())  # what is not a number alone either was not changed
+    differences = (found - expected).abs().masked_fill(same, 0.0).amax(1)
+    largest = expected.nan_to_num(0.0).abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny)
+    relative = (differences / largest).nan_to_num(math.inf, posinf=math.inf)
     return float(relative.max()), int(relative.argmax())
 
 
@@ -154,7 +157,7 @@ def check_declared(upstream: Upstream) -> None:
 
 def stride(upstream: Upstream, length: int) -> int:
     """Samples a frame, by the frames of an utterance of `length` and of one some two seconds longer."""
-    expected = 2 * upstream.sample_rate // upstream.stride + 1
+    expected = max(2 * upstream.sample_rate // upstream.stride, 1)
     more = expected * upstream.stride
     shorter, longer = (int(encode(upstream, [speech_like(samples, 0)]).lengths) for samples in (length, length + more))
     if abs(longer - shorter - expected) <= FRAMES_TOLERANCE:

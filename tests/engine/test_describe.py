@@ -1,0 +1,64 @@
+"""`--describe`: the certificate of an encoder, measured once and only where its weights are at hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import downstream
+from engine import listing
+from upstream import certify
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setenv("WEIR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def describe(name: str) -> str:
+    """What `--describe` prints."""
+    return listing.card(name, downstream.registry)
+
+
+@pytest.mark.parametrize("name, weights", [("tera", "tera-mini"), ("baseline", "none")])
+def test_weights_at_hand_are_measured_once(name: str, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = describe(name)
+    assert f"measured weights                    {weights}\n" in first
+    assert "padding, neighbours and batch size change nothing" in first
+    monkeypatch.setattr(certify, "certify", lambda *_: pytest.fail("measured again"))
+    assert describe(name) == first
+
+
+@pytest.mark.parametrize(
+    "name, command",
+    [
+        ("hubert", "python -m upstream.certify hubert [-k CKPT], or with --random"),
+        ("tera2_base", "python -m upstream.certify tera2 -k CKPT, or with --random"),
+        ("hf", "python -m upstream.certify hf -k CKPT"),
+        ("s3prl", "python -m upstream.certify s3prl:NAME [-k CKPT]"),
+        ("s3prl:apc", "python -m upstream.certify s3prl:apc [-k CKPT]"),
+    ],
+)
+def test_others_are_told_how_to_measure(name: str, command: str) -> None:
+    assert describe(name).endswith(f"not measured yet: {command}")
+
+
+def test_what_is_kept_is_shown_without_torch(repository: Path) -> None:
+    first = describe("tera")
+    code = "import sys, run_downstream; run_downstream.main(['--describe', 'tera']); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == first
+
+
+def test_an_encoder_that_cannot_be_measured_is_still_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise certify.UpstreamError("tera: dim is declared as 7, but measured as 6")
+
+    monkeypatch.setattr(certify, "at_hand", refuse)
+    assert describe("tera").endswith("certificate        none: tera: dim is declared as 7, but measured as 6")
