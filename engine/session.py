@@ -41,9 +41,6 @@ class Session:
         experiment.start_logging(self.main)
         for note in plan.notes:
             log.info("%s", note)
-        root = None if audio_only else self._data_folder()
-        corpus = plan.config.corpus.model_copy(update={"root": root, "demo": arguments.demo})
-        self.config = plan.config.model_copy(update={"corpus": corpus})
         with self.accelerator.main_process_first():
             encoder = upstream.load(arguments.upstream, arguments.upstream_ckpt, padding=arguments.padding)
         for note in encoder.notes:
@@ -53,6 +50,9 @@ class Session:
         self.frozen: sources.Frozen | None = None
         if not arguments.upstream_trainable:
             self.frozen = sources.Frozen(encoder, self.device, self.accelerator.autocast)
+        root = None if audio_only else self._data_folder()
+        corpus = plan.config.corpus.model_copy(update={"root": root, "demo": arguments.demo})
+        self.config = plan.config.model_copy(update={"corpus": corpus})
         self.task: Task = plan.task(corpus, self.config.head, self._setting({}))
         self._cuts: dict[str, CutSet] = {}
 
