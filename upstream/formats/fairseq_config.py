@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from upstream.conv_layers import format_conv_layers, parse_conv_layers
+from upstream.conv_layers import ConvLayer, format_conv_layers, parse_conv_layers
 from upstream.errors import UpstreamError
 from upstream.formats.base import RESERVED, TASK, chunk_rule, json_values
 from upstream.wav2vec2_config import Wav2Vec2Config
@@ -66,7 +66,7 @@ def decode(model: Mapping[str, Any], task: Mapping[str, Any], family: str, where
     mode = left.pop("extractor_mode", "default")
     if mode not in EXTRACTORS:
         raise UpstreamError(f"{where}: extractor_mode {mode!r} is not known; known: {', '.join(EXTRACTORS)}")
-    layers = parse_conv_layers(str(left.pop("conv_feature_layers", CONVOLUTIONS)))
+    layers = _convolutions(str(left.pop("conv_feature_layers", CONVOLUTIONS)), where)
     values |= {"family": family, "conv_layers": layers, "conv_norm": EXTRACTORS[mode], "feature_norm": family != "distilhubert"}
     values["projection"] = family == "data2vec" or layers[-1][0] != values["dim"]
     values |= _block(left, where)
@@ -74,6 +74,13 @@ def decode(model: Mapping[str, Any], task: Mapping[str, Any], family: str, where
     values["padding_rule"] = chunk_rule(family)
     values["pretraining"] = json_values({**left, **({TASK: json_values(tasks)} if tasks else {})})
     return values
+
+
+def _convolutions(text: str, where: str) -> tuple[ConvLayer, ...]:
+    try:
+        return parse_conv_layers(text)
+    except UpstreamError as error:
+        raise UpstreamError(f"{where}: {error}") from None
 
 
 def _block(left: dict[str, Any], where: str) -> dict[str, Any]:
@@ -111,7 +118,7 @@ def encode(config: Wav2Vec2Config) -> tuple[dict[str, Any], dict[str, Any]]:
     model["conv_feature_layers"] = format_conv_layers(config.conv_layers)
     if config.block == "conformer":
         encoding = next(key for key, positions in POSITIONS.items() if positions == config.positions)
-        model |= {"layer_type": "conformer", "attn_type": "espnet", "pos_enc_type": encoding}
+        model |= {"attn_type": "espnet", "pos_enc_type": encoding}
         model["depthwise_conv_kernel_size"] = config.depthwise_kernel
     else:
         model["activation_fn"] = config.activation
@@ -124,7 +131,7 @@ def encode(config: Wav2Vec2Config) -> tuple[dict[str, Any], dict[str, Any]]:
         model |= {"relative_position_embedding": True, "gru_rel_pos": True}
         model |= {"num_buckets": config.buckets, "max_distance": config.max_distance}
     if config.family in MODEL_NAMES:
-        model["_name"] = MODEL_NAMES[config.family]
+        model |= {"_name": MODEL_NAMES[config.family], "layer_type": config.block}
     if config.family in ("hubert", "tera2"):
         model.setdefault("label_rate", LABEL_RATE)
     name = TASK_NAMES.get(config.family, "audio_pretraining")

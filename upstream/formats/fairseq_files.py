@@ -66,7 +66,7 @@ def s3prl_content(checkpoint: Checkpoint) -> tuple[Content, tuple[str, ...]]:
         raise UpstreamError("s3prl: has no batch norm in its positional convolution; write fairseq's format")
     model, task = _configurations(checkpoint)
     symbols = config.pretraining.get(DICTIONARIES)
-    wanted = S3PRL_HEADS[config.family]
+    wanted = S3PRL_HEADS[config.family] if model.get("out_layer_type", "expand-last") == "expand-last" else ()
     wanted += ("quantizer.",) if model.get("quantize_targets") else ()
     wanted += ("target_glu.",) if model.get("target_glu") else ()
     wanted += ("label_embeddings",) if symbols else ()
