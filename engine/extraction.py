@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import upstream
 from engine.arguments import typed
 from engine.config import size_bytes
 from engine.errors import ConfigError
-from engine.utterances import Utterance, find
+
+if TYPE_CHECKING:
+    from engine.utterances import Utterance
 
 FORMATS = ("safetensors", "npy", "hdf5")
 CONTENTS = ("states", "mean", "codes")
@@ -96,6 +98,8 @@ def plan_extraction(args: argparse.Namespace) -> Extraction:
         DataError: audio or manifests that do not exist, or utterances that would share a name.
         UpstreamError: unknown upstream or checkpoint.
     """
+    from engine.utterances import find
+
     for name, flag in FOREIGN.items():
         if getattr(args, name) is not None:
             raise ConfigError(f"{flag} means nothing to -m extract, which writes what an upstream gives for audio; leave it out")

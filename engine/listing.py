@@ -11,6 +11,8 @@ from upstream import certify
 from upstream.adapters import s3prl_catalogue
 from upstream.registry import Registry
 
+OWN_CHECKPOINT = ("_local", "_url", "_custom")  # ends of s3prl's names that need a file
+
 
 def names(tasks: Registry) -> str:
     """Upstreams, shipped checkpoints and tasks, one a line."""
@@ -18,17 +20,17 @@ def names(tasks: Registry) -> str:
     encoders = [line for name in upstream.families() for line in _encoder(name, width)]
     shipped = ", ".join(upstream.shipped()) or "none"
     heads = [f"  {name:<{width}}  {_title(tasks.load(name))}" for name in tasks.names()]
-    return "\n".join(["upstreams (-u)", *encoders, *_of_s3prl(), f"shipped checkpoints (-k): {shipped}", "tasks (-d)", *heads])
+    return "\n".join(["upstreams (-u)", *encoders, f"shipped checkpoints (-k): {shipped}", "tasks (-d)", *heads, *_of_s3prl()])
 
 
 def _encoder(name: str, width: int) -> list[str]:
-    lines = [f"  {name:<{width}}  {upstream.describe(name)}"]
     models = ", ".join(upstream.models(name))
-    return (
-        [*lines, *textwrap.wrap(f"also {models}", 120, initial_indent=" " * (width + 4), subsequent_indent=" " * (width + 4))]
-        if models
-        else lines
-    )
+    return [f"  {name:<{width}}  {upstream.describe(name)}", *_wrapped("", f"also {models}" if models else "", width)]
+
+
+def _wrapped(name: str, text: str, width: int) -> list[str]:
+    """A name, and a text on as many lines as it needs beside it."""
+    return textwrap.wrap(text, 120, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
 
 
 def _of_s3prl() -> list[str]:
@@ -41,10 +43,9 @@ def _of_s3prl() -> list[str]:
     lines = [f"{title}: {usable} of the {len(families)} families of s3prl {s3prl_catalogue.version()} can be imported here"]
     width = max(map(len, families))
     for name, family in families.items():
-        entries = ", ".join(entry for entry in family.entries if family_of[entry] == name)
-        text = f"cannot be imported: {family.problem}" if family.problem else entries
-        lines += textwrap.wrap(text, 120, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
-    return lines
+        entries = [entry for entry in family.entries if family_of[entry] == name and not entry.endswith(OWN_CHECKPOINT)]
+        lines += _wrapped(name, f"cannot be imported: {family.problem}" if family.problem else ", ".join(entries), width)
+    return [*lines, "  with a checkpoint of your own: -u s3prl:FAMILY -k FILE"]
 
 
 def _title(task: type[Task]) -> str:

@@ -205,7 +205,7 @@ sys.exit(status)
         (["-h"], 0, "--mode"),
         (["--list"], 0, "asr"),
         (["--describe", "asr"], 0, "LibriSpeech"),
-        (["--describe", "tera"], 0, "TERA"),
+        (["--describe", "hubert"], 0, "HuBERT"),
         (["--describe", "terra"], 2, "tera"),
         (["-m", "train", "-u", "teraa", "-d", "asr"], 2, "teraa"),
         (["-m", "train", "-u", "fbank", "-d", "asr", "-o", "config.optimizer.lrr=1"], 2, "lrr"),
