@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from upstream.errors import UpstreamError
-from upstream.native import some
+from upstream.native import HEAD, some
 from upstream.settings import parse
 from upstream.wav2vec2_config import CHUNK_FAMILIES, Wav2Vec2Config
 
@@ -145,6 +145,12 @@ def without_rotary_buffers(tensors: dict[str, Tensor], where: str) -> dict[str, 
 def rotary_rates(head_dim: int) -> Tensor:
     """The rates (d / 2,) of rotary positions, as the published files store them."""
     return 1.0 / 10_000.0 ** (torch.arange(0, head_dim, 2).float() / head_dim)
+
+
+def stored_convolution(tensors: Mapping[str, Tensor]) -> tuple[int, int] | None:
+    """Kernel and groups of the positional convolution that a Conformer's file holds and no Conformer uses."""
+    weight = tensors.get(f"{HEAD}positional_convolution.weight_v")
+    return None if weight is None else (weight.shape[2], weight.shape[0] // weight.shape[1])
 
 
 def json_values(values: Mapping[str, Any]) -> dict[str, Any]:

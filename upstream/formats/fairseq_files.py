@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from upstream.errors import UpstreamError
-from upstream.formats.base import DICTIONARIES, FINE_TUNING, TASK, WEIR, Checkpoint, lost, rotary_rates
+from upstream.formats.base import DICTIONARIES, FINE_TUNING, TASK, WEIR, Checkpoint, lost, rotary_rates, stored_convolution
 from upstream.formats.fairseq import FINE_TUNED, FINE_TUNED_ENCODER, TEACHER, architecture
 from upstream.formats.fairseq_config import encode
 from upstream.formats.names import from_native
@@ -96,6 +96,8 @@ def _configurations(checkpoint: Checkpoint) -> tuple[Content, Content]:
     model, task = encode(config)
     if config.family.startswith("wav2vec2"):
         model.setdefault("quantize_targets", f"{HEAD}quantizer.vars" in tensors)
+    if unused := stored_convolution(tensors):
+        model |= {"conv_pos": unused[0], "conv_pos_groups": unused[1]}
     projection = tensors.get(f"{HEAD}project_q.weight", tensors.get(f"{HEAD}final_proj.weight"))
     classes = tensors.get(f"{HEAD}label_embeddings")
     if classes is not None:

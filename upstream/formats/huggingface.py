@@ -28,6 +28,7 @@ from upstream.formats.base import (
     normalization,
     respelled,
     rotary_rates,
+    stored_convolution,
     weights,
     without,
     without_rotary_buffers,
@@ -139,7 +140,12 @@ def files(checkpoint: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """
     config, kind = checkpoint.config, MODEL_TYPES[checkpoint.config.family]
     task = _task(checkpoint)
-    published = SPECIAL_IDS | encode(config) | {"architectures": [CLASSES[kind] + task]} | _head_values(checkpoint, task)
+    published = (
+        (SPECIAL_IDS if task == "ForCTC" else {})
+        | encode(config)
+        | {"architectures": [CLASSES[kind] + task]}
+        | _head_values(checkpoint, task)
+    )
     options = preprocessor(config)
     kept = {name: tensor for name, tensor in checkpoint.tensors.items() if _has_place(name, task, published)}
     state, left = from_native(kept, config, "huggingface")
@@ -173,6 +179,8 @@ def _head_values(checkpoint: Checkpoint, task: str) -> dict[str, Any]:
     tensors, values = checkpoint.tensors, dict[str, Any]()
     if MASK not in tensors:
         values |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}  # otherwise it would make a random one
+    if unused := stored_convolution(tensors):
+        values |= {"num_conv_pos_embeddings": unused[0], "num_conv_pos_embedding_groups": unused[1]}
     if task == "ForCTC":
         values |= {"vocab_size": len(tensors[f"{HEAD}ctc.weight"])}
     if task == "ForPreTraining":

@@ -69,6 +69,7 @@ PRETRAINING = {
     "num_negatives": "num_negatives",
     "contrastive_logits_temperature": "logit_temp",
 }
+CONFORMER_PRETRAINING = {"num_conv_pos_embeddings": "conv_pos", "num_conv_pos_embedding_groups": "conv_pos_groups"}  # stored, not used
 TRANSIENT = {
     "architectures",
     "transformers_version",
@@ -110,20 +111,20 @@ def decode(published: Mapping[str, Any], preprocessor: Mapping[str, Any] | None,
     values |= _block(str(kind), left, where)
     if preprocessor is not None and preprocessor.get("do_normalize", True):
         values |= {"normalize": True, "normalize_eps": NORMALIZE_EPS}
-    pretraining = {ours: left.pop(theirs) for theirs, ours in PRETRAINING.items() if theirs in left}
+    pretraining = {ours: left.pop(theirs) for theirs, ours in _pretraining_words(values).items() if theirs in left}
     values["pretraining"] = json_values({**pretraining, **({HUGGING_FACE: json_values(left)} if left else {})})
     return values
 
 
 def _block(kind: str, left: dict[str, Any], where: str) -> dict[str, Any]:
     """The kind of layers and their positions; takes what it reads out of `left`."""
-    groups = left.pop("num_conv_pos_embedding_groups", 16)
     if kind == "wav2vec2-conformer":
         positions = left.pop("position_embeddings_type", "relative")
         if positions not in POSITIONS:
             raise UpstreamError(f"{where}: position_embeddings_type {positions!r} is not supported, only {' and '.join(POSITIONS)}")
         kernel = left.pop("conv_depthwise_kernel_size", 31)
         return {"block": "conformer", "positions": positions, "pre_norm": True, "positional_convolution": None, "depthwise_kernel": kernel}
+    groups = left.pop("num_conv_pos_embedding_groups", 16)
     count = left.pop("num_conv_pos_embeddings", 5 if kind == "data2vec-audio" else 128)
     if kind == "data2vec-audio":
         kernel = left.pop("conv_pos_kernel_size", 19)
@@ -133,6 +134,10 @@ def _block(kind: str, left: dict[str, Any], where: str) -> dict[str, Any]:
     if kind == "wavlm":
         values |= {"positions": "gated", "buckets": left.pop("num_buckets", 320), "max_distance": left.pop("max_bucket_distance", 800)}
     return values | {"pre_norm": left.pop("do_stable_layer_norm", False)}
+
+
+def _pretraining_words(values: Mapping[str, Any]) -> dict[str, str]:
+    return PRETRAINING | CONFORMER_PRETRAINING if values.get("block") == "conformer" else PRETRAINING
 
 
 def encode(config: Wav2Vec2Config) -> dict[str, Any]:
@@ -148,7 +153,7 @@ def encode(config: Wav2Vec2Config) -> dict[str, Any]:
     shape = config.positional_convolution
     if config.block == "conformer":
         values |= {"position_embeddings_type": config.positions, "conv_depthwise_kernel_size": config.depthwise_kernel}
-    else:
+    elif kind != "data2vec-audio":
         values["do_stable_layer_norm"] = config.pre_norm
     if shape is not None:
         values["num_conv_pos_embedding_groups"] = shape.groups
@@ -159,7 +164,8 @@ def encode(config: Wav2Vec2Config) -> dict[str, Any]:
         values |= {"conv_pos_batch_norm": shape.norm == "batch"} if kind == "hubert" else {}
     if config.positions == "gated":
         values |= {"num_buckets": config.buckets, "max_bucket_distance": config.max_distance}
-    known = {theirs: config.pretraining[ours] for theirs, ours in PRETRAINING.items() if ours in config.pretraining}
+    words = _pretraining_words({"block": config.block})
+    known = {theirs: config.pretraining[ours] for theirs, ours in words.items() if ours in config.pretraining}
     return {**config.pretraining.get(HUGGING_FACE, {}), **known, **values}
 
 

@@ -34,7 +34,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "hubert large": LARGE | {"family": "hubert", "conv_bias": True, "normalize_eps": 1e-7},
     "wavlm": LARGE | {"family": "wavlm", "positions": "gated", "max_distance": 700, "pretraining": {"mask_prob": 0.8}},
     "data2vec": {
-        **{"family": "data2vec", "conv_norm": "layer", "normalize": True, "pretraining": {"average_top_k_layers": 8}},
+        "family": "data2vec",
+        "conv_norm": "layer",
+        "normalize": True,
+        "pretraining": {"average_top_k_layers": 8},
         "positional_convolution": {"kernel": 5, "groups": 4, "depth": 3, "norm": "layer"},
     },
     "tera2": {"family": "tera2", "padding_rule": "chunks", "pretraining": {DICTIONARIES: SYMBOLS, TASK: {"labels": ["km"]}}},
@@ -46,14 +49,22 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 HEADS: dict[str, dict[str, tuple[int, ...]]] = {  # by the family of a configuration
     "wav2vec2": {
-        **{"mask_embedding": (32,), "quantizer.vars": (1, 20, 8), "quantizer.weight_proj.weight": (20, 16), "project_q.bias": (16,)},
-        **{"quantizer.weight_proj.bias": (20,), "project_q.weight": (16, 16), "final_proj.weight": (16, 32), "final_proj.bias": (16,)},
+        "mask_embedding": (32,),
+        "quantizer.vars": (1, 20, 8),
+        "quantizer.weight_proj.weight": (20, 16),
+        "project_q.bias": (16,),
+        "quantizer.weight_proj.bias": (20,),
+        "project_q.weight": (16, 16),
+        "final_proj.weight": (16, 32),
+        "final_proj.bias": (16,),
     },
     "hubert": {"mask_embedding": (32,), "label_embeddings": (12, 16), "final_proj.weight": (16, 32), "final_proj.bias": (16,)},
     "tera2": {"mask_embedding": (32,), "label_embeddings": (12, 16), "final_proj.weight": (78, 32), "final_proj.bias": (78,)},
     "wavlm": {"mask_embedding": (32,)},
     "data2vec": {"mask_embedding": (32,), "final_proj.0.weight": (32, 32), "final_proj.0.bias": (32,)},
-    "distilhubert": {f"output_layer.{part}": shape for part, shape in (("0.weight", (96, 32)), ("0.bias", (96,)), ("2.weight", (3, 32, 8)))},
+    "distilhubert": {
+        f"output_layer.{part}": shape for part, shape in (("0.weight", (96, 32)), ("0.bias", (96,)), ("2.weight", (3, 32, 8)))
+    },
 }
 HEADS["wav2vec2_conformer"] = HEADS["wav2vec2"] | {
     "positional_convolution.weight_g": (1, 1, 16),
@@ -70,7 +81,9 @@ def native(name: str, heads: bool = True) -> Checkpoint:
         model = perturbed(Wav2Vec2(config))
         assert isinstance(model, Wav2Vec2)
         tensors = {ENCODER + key: tensor for key, tensor in model.encoder.state_dict().items()}
-        shapes = HEADS[config.family] if heads else {}
+        shapes = dict(HEADS[config.family]) if heads else {}
+        if "quantizer.weight_proj.weight" in shapes:
+            shapes["quantizer.weight_proj.weight"] = (20, config.conv_layers[-1][0])
         shapes |= {"ctc.weight": (7, 32), "ctc.bias": (7,)} if name.startswith("fine-tuned") else {}
         tensors |= {HEAD + key: torch.randn(shape) for key, shape in shapes.items()}
     return Checkpoint(config, tensors)
@@ -113,8 +126,14 @@ class Peer:
 
 
 SIZES: dict[str, Any] = {
-    **{"encoder_layers": 2, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 64, "encoder_attention_heads": 4, "final_dim": 16},
-    **{"conv_feature_layers": CONVOLUTIONS, "conv_pos": 16, "conv_pos_groups": 4},
+    "encoder_layers": 2,
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_attention_heads": 4,
+    "final_dim": 16,
+    "conv_feature_layers": CONVOLUTIONS,
+    "conv_pos": 16,
+    "conv_pos_groups": 4,
 }
 LAYER_NORM: dict[str, Any] = {"extractor_mode": "layer_norm", "layer_norm_first": True}
 ESPNET = {"layer_type": "conformer", "attn_type": "espnet", "extractor_mode": "layer_norm", "conv_bias": True, "quantize_targets": True}
@@ -162,7 +181,9 @@ def _peer(name: str) -> Peer:
     if name.startswith("hubert"):
         config = HubertConfig(**options)
         model = HubertModel(config, HubertPretrainingConfig(label_rate=50), SYMBOLS)
-        return Peer(model, {"_name": "hubert", **dataclasses.asdict(config)}, task | {"_name": "hubert_pretraining", "label_rate": 50}, SYMBOLS)
+        return Peer(
+            model, {"_name": "hubert", **dataclasses.asdict(config)}, task | {"_name": "hubert_pretraining", "label_rate": 50}, SYMBOLS
+        )
     if name == "data2vec":
         data2vec = Data2VecAudioConfig(**options)
         return Peer(Data2VecAudioModel(data2vec), {"_name": "data2vec_audio", **dataclasses.asdict(data2vec)}, task)
@@ -233,3 +254,9 @@ def fine_tuned_file(path: Path, peer: Peer, nested: str = "cfg", symbols: list[s
 def spelled(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dictionary with the weight norm's names that published files have."""
     return respelled(state, parametrized=False)
+
+
+OLD_NAMES = {  # of weight norm, in folders written before PyTorch 2.1
+    f"encoder.pos_conv_embed.conv.parametrizations.weight.original{index}": f"encoder.pos_conv_embed.conv.weight_{leaf}"
+    for index, leaf in enumerate("gv")
+}

@@ -217,7 +217,9 @@ def test_fine_tuned_file_without_the_encoders_configuration_is_refused(tmp_path:
         read(path, "test")
 
 
-@pytest.mark.parametrize("content", [{"state": {"a": torch.ones(1)}}, [1, 2], {"model": {}, "args": None}, {"model": {}, "args": argparse.Namespace()}])
+@pytest.mark.parametrize(
+    "content", [{"state": {"a": torch.ones(1)}}, [1, 2], {"model": {}, "args": None}, {"model": {}, "args": argparse.Namespace()}]
+)
 def test_file_of_no_known_format_says_what_was_looked_for(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(UpstreamError, match=r"other\.pt"):

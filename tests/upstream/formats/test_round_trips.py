@@ -43,4 +43,6 @@ def test_model_that_a_format_does_not_have_is_refused(form: str, name: str, tmp_
 
 def test_heads_that_torchaudio_cannot_hold_are_named(tmp_path: Path) -> None:
     notes = WRITERS["torchaudio"](published.native("hubert base"), tmp_path / "out.pt")
-    assert notes == ("lost, as torchaudio has no place for them: 'final_proj.bias', 'final_proj.weight', 'label_embeddings', 'mask_embedding'",)
+    assert notes == (
+        "lost, as torchaudio has no place for them: 'final_proj.bias', 'final_proj.weight', 'label_embeddings', 'mask_embedding'",
+    )
