@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -212,7 +215,14 @@ class Dictionary:
         self.symbols, self.count, self.indices = symbols, [1] * len(symbols), {symbol: index for index, symbol in enumerate(symbols)}
 
 
-Dictionary.__module__ = "fairseq.data.dictionary"
+def save_with_dictionaries(content: dict[str, Any], path: Path) -> None:
+    """`torch.save` where fairseq's class of dictionaries can be imported."""
+    names = ("fairseq", "fairseq.data", "fairseq.data.dictionary")
+    modules = {name: types.ModuleType(name) for name in names}
+    modules[names[-1]].Dictionary = Dictionary  # type: ignore[attr-defined]
+    Dictionary.__module__ = names[-1]
+    with mock.patch.dict(sys.modules, modules):
+        torch.save(content, path)
 
 
 def fairseq_file(path: Path, peer: Peer, old: bool = False) -> Path:

@@ -109,6 +109,16 @@ def test_fine_tuned_file_gives_the_encoder_and_its_ctc_head(name: str, nested: s
     assert ours.config.pretraining["fine_tuning"]["model"]["mask_prob"] == 0.5
 
 
+def test_objects_of_omegaconf_and_fairseq_in_a_file_are_read(tmp_path: Path) -> None:
+    omegaconf = pytest.importorskip("omegaconf")
+    path = published.fine_tuned_file(tmp_path / "plain.pt", published.peer("hubert base"), symbols=published.LETTERS)
+    content = torch.load(path, weights_only=False)
+    content["cfg"] = omegaconf.OmegaConf.create(content["cfg"])
+    content["task_state"]["target_dictionary"] = published.Dictionary(published.LETTERS)
+    published.save_with_dictionaries(content, tmp_path / "objects.pt")
+    published.assert_equal(read(tmp_path / "objects.pt", "test"), read(path, "test"))
+
+
 def test_fine_tuned_model_is_written_as_fine_tuning_does(tmp_path: Path) -> None:
     theirs = published.fine_tuned_file(tmp_path / "theirs.pt", published.peer("wav2vec2 base"))
     WRITERS["fairseq"](read(theirs, "test"), tmp_path / "ours.pt")
