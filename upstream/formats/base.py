@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,15 @@ def normalization(config: Wav2Vec2Config, source: str) -> str:
 def chunk_rule(family: str) -> str:
     """How fairseq and s3prl find the valid frames of a padded batch."""
     return "chunks" if family in CHUNK_FAMILIES else "lengths"
+
+
+@contextmanager
+def typed(where: str) -> Iterator[None]:
+    """Inside, a configuration's value of a type that nothing can be done with is an error that says so."""
+    try:
+        yield
+    except TypeError as error:
+        raise UpstreamError(f"{where}: a value of the configuration is of the wrong type ({error}); the file is damaged") from None
 
 
 def configured(values: Mapping[str, Any], extra: Any, where: str) -> Wav2Vec2Config:

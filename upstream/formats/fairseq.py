@@ -33,6 +33,7 @@ from upstream.formats.base import (
     configured,
     json_values,
     normalization,
+    typed,
     weights,
     without_rotary_buffers,
 )
@@ -102,7 +103,7 @@ def read(content: Mapping[str, Any], path: Path) -> Checkpoint:
     tensors = weights(_renamed(parts.state, parts.where), parts.where)
     config = configured(_values(parts, tensors), block.get("config"), parts.where)
     native = to_native(without_rotary_buffers(tensors, parts.where), config, "fairseq", parts.where)
-    native |= block.get("tensors", {})
+    native |= weights(_mapping(block.get("tensors", {}), f"{parts.where}: {WEIR}"), parts.where)
     return Checkpoint(config, native, (normalization(config, "the file's configuration"),))
 
 
@@ -113,7 +114,8 @@ def architecture(content: Mapping[str, Any], where: str) -> Wav2Vec2Config:
 
 
 def _values(parts: Parts, tensors: Mapping[Any, Any]) -> dict[str, Any]:
-    values = decode(parts.model, parts.task, _family(parts, tensors), parts.where)
+    with typed(parts.where):
+        values = decode(parts.model, parts.task, _family(parts, tensors), parts.where)
     return values | {"pretraining": values["pretraining"] | json_values(parts.extra)}
 
 

@@ -29,6 +29,8 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "dropout_input": ("input_dropout", 0.0),
     "feature_grad_mult": ("feature_grad_mult", 1.0),
 }
+# Read besides; None, as for the fields, means fairseq's default.
+FURTHER = {"extractor_mode", "conv_feature_layers", "layer_type", "activation_fn", "conv_pos", "conv_pos_groups", "pos_conv_depth"}
 MODEL_NAMES = {
     "wav2vec2": "wav2vec2",
     "wav2vec2_conformer": "wav2vec2",
@@ -56,7 +58,10 @@ def decode(model: Mapping[str, Any], task: Mapping[str, Any], family: str, where
     Raises:
         UpstreamError: an architecture that is not supported.
     """
-    left = {key: value for key, value in model.items() if key not in ("_name", "arch", "normalize")}
+    known = {*FIELDS, *FURTHER}
+    left = {
+        key: value for key, value in model.items() if key not in ("_name", "arch", "normalize") and not (value is None and key in known)
+    }
     tasks = {key: value for key, value in task.items() if key not in ("_name", "normalize", "sample_rate")}
     for key, value in REFUSED.items():
         if left.pop(key, task.get(key, value)) != value:

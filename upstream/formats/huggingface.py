@@ -29,6 +29,7 @@ from upstream.formats.base import (
     respelled,
     rotary_rates,
     stored_convolution,
+    typed,
     weights,
     without,
     without_rotary_buffers,
@@ -64,7 +65,8 @@ def read(folder: Path) -> Checkpoint:
     published, where = read_config(folder), str(folder / CONFIG_FILE)
     block = published.get(WEIR) or {}
     options, source = _preprocessor(folder)
-    values = decode(published, options, where)
+    with typed(where):
+        values = decode(published, options, where)
     tensors = _read_weights(folder, str(published["model_type"]))
     if values["family"] == "hubert" and "conv_bias" not in block:
         tensors, values["conv_bias"] = _without_zero_biases(tensors, values["conv_bias"])

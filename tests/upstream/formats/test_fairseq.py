@@ -239,3 +239,21 @@ def test_file_of_no_known_format_says_what_was_looked_for(content: Any, tmp_path
 def test_no_checkpoint_at_all_asks_for_one() -> None:
     with pytest.raises(UpstreamError, match="upstream 'hubert' needs a checkpoint: .* -k PATH"):
         read(None, "hubert")
+
+
+@pytest.mark.parametrize("value", ["text", [1, 2], {"a": 1}, -1])
+@pytest.mark.parametrize(
+    "key", ["encoder_layers", "conv_pos", "pos_conv_depth", "extractor_mode", "layer_type", "dropout", "activation_fn"]
+)
+def test_damaged_configuration_is_an_error_of_ours(key: str, value: Any, tmp_path: Path) -> None:
+    if key == "pos_conv_depth" and value == -1:
+        pytest.skip("counts as one")
+    with pytest.raises(UpstreamError, match=r"odd\.pt"):
+        read(rewritten(tmp_path / "odd.pt", published.peer("wav2vec2 base"), {key: value}), "test")
+
+
+def test_value_that_is_not_set_is_fairseqs_default(tmp_path: Path) -> None:
+    config = read(
+        rewritten(tmp_path / "file.pt", published.peer("wav2vec2 base"), {"dropout": None, "pos_conv_depth": None}), "test"
+    ).config
+    assert config.dropout == 0.1 and config.positional_convolution is not None and config.positional_convolution.depth == 1

@@ -277,3 +277,13 @@ def test_truncated_weights_are_named(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "model.safetensors")
     with pytest.raises(UpstreamError, match="the weights do not fit the configuration: missing"):
         read(tmp_path, "test")
+
+
+@pytest.mark.parametrize("value", ["text", [1, 2], {"a": 1}, None])
+@pytest.mark.parametrize("key", ["model_type", "hidden_size", "conv_dim", "num_conv_pos_embeddings", "feat_extract_norm", "hidden_dropout"])
+def test_damaged_configuration_is_an_error_of_ours(key: str, value: Any, tmp_path: Path) -> None:
+    made("wav2vec2").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UpstreamError, match=r"config\.json|do not fit"):
+        read(tmp_path, "test")
