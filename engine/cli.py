@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from engine.memory import keep_large_blocks
+
 
 def guarded(command: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
     """Run a command. Returns its exit status; 2 for the user's mistakes, 130 where the user interrupts."""
+    keep_large_blocks()
     try:
         return command(argv)
     except KeyboardInterrupt:
