@@ -6,10 +6,10 @@ Shape letters: B batch, T samples, F frames, D features, L hidden states.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from upstream.errors import UpstreamError
 
 Padding = Literal["alone", "reference"]  # every utterance as if by itself, or the published batch-dependent behaviour
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,22 @@ class Representation:
         with torch.autocast(self.hidden_states.device.type, enabled=False):
             means = torch.matmul((valid / lengths[:, None])[:, None], self.hidden_states.float())
         return Representation(means, torch.ones_like(lengths))
+
+
+class Frozen(Protocol):
+    """A faster forward of an encoder whose weights stay as they are: each utterance as if by itself, no gradients.
+
+    Its states are of the precision asked for, within 1e-5 of the plain forward in fp32.
+    """
+
+    def __call__(self, wavs: Tensor, lengths: Tensor) -> Representation:
+        """Encode waveforms (B, T) with `lengths` (B,) valid samples each; see `Upstream.forward`."""
+
+    def packed(self, wavs: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+        """Encode waveforms (T,) each to states (L, F, D) without padding, one utterance after the other, and the frames of each."""
+
+    def error(self, wav: Tensor) -> float:
+        """The largest relative error of a hidden state of a waveform (T,) against the plain forward in fp32."""
 
 
 class Upstream(nn.Module, ABC):
@@ -108,6 +125,10 @@ class Upstream(nn.Module, ABC):
         Raises:
             UpstreamError: an utterance is shorter than `minimum_samples`.
         """
+
+    def frozen(self, precision: Precision = "fp32") -> Frozen | None:
+        """A faster forward with the weights as they are now, or None where there is only the plain one."""
+        return None
 
     def configuration(self) -> dict[str, Any]:
         """Plain values that, with the weights, decide the states; part of the fingerprint."""

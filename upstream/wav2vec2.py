@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upstream.base import Padding, Representation, Upstream
+from upstream.base import Frozen, Padding, Precision, Representation, Upstream
+from upstream.fast.encoder import PackedEncoder
+from upstream.fast.frozen import DTYPES, FrozenForward
 from upstream.formats.wav2vec2 import read
 from upstream.layers.convolutions import Convolutions, frames_of
 from upstream.layers.lengths import valid_frames
@@ -155,6 +157,12 @@ class Wav2Vec2(Upstream):
         hidden = torch.stack(states)
         valid = valid_frames(frames.to(hidden.device), hidden.shape[2])
         return Representation(hidden.masked_fill(~valid[:, :, None], 0.0), frames)
+
+    def frozen(self, precision: Precision = "fp32") -> Frozen | None:
+        """Utterances packed without padding; None for Conformers and for `padding: reference`."""
+        if self.padding != "alone" or self.config.block != "transformer":
+            return None
+        return FrozenForward(self, PackedEncoder(self.encoder, DTYPES[precision]))
 
     def load_encoder(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Copy the encoder's weights from native tensors; those of heads among them are ignored."""
