@@ -44,7 +44,7 @@ def _of_s3prl() -> list[str]:
     width = max(map(len, families))
     for name, family in families.items():
         entries = [entry for entry in family.entries if family_of[entry] == name and not entry.endswith(OWN_CHECKPOINT)]
-        lines += _wrapped(name, f"cannot be imported: {family.problem}" if family.problem else ", ".join(entries), width)
+        lines += _wrapped(name, f"cannot be imported: {family.problem}" if family.problem else ", ".join(entries) or "with -k alone", width)
     return [*lines, "  with a checkpoint of your own: -u s3prl:FAMILY -k FILE"]
 
 

@@ -137,9 +137,11 @@ def _made(name: str, make) -> Upstream:  # type: ignore[no-untyped-def]
 def _opened(kind: type[Upstream], name: str, path: Path | None, padding: Padding) -> Upstream:
     member = cards.split(name)[1]
     model = kind.from_member(member, path, padding) if member else kind.from_checkpoint(path, padding)
-    allowed = card(name).families
-    if allowed and model.family not in allowed:
+    known = card(name)
+    if known.families and model.family not in known.families:
         raise UpstreamError(f"{path}: holds a {model.family} encoder, not {name}; use -u {model.family}")
+    if known.model_of and (differences := model.differences(known.config)):
+        raise UpstreamError(f"{path}: is not {name}: {', '.join(differences)}; use -u {known.model_of} for weights of your own")
     return model
 
 

@@ -134,6 +134,10 @@ class Upstream(nn.Module, ABC):
         """Plain values that, with the weights, decide the states; part of the fingerprint."""
         return {}
 
+    def differences(self, config: Mapping[str, Any]) -> list[str]:
+        """What of these weights' architecture is not as the `config` of a card says, in words."""
+        return []
+
     def check_lengths(self, lengths: Tensor) -> None:
         """Refuse utterances that are too short to encode."""
         shortest = int(lengths.min())

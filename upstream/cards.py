@@ -28,7 +28,8 @@ class Card:
         aliases: other names.
         checkpoint_aliases: other names that need `-k`.
         takes_checkpoint: whether there are weights to load.
-        published: `repo`, `file` and `revision` of the published weights; None where there are none.
+        published: `repo`, `file`, `revision` and perhaps `sha256` of the published weights; None where there are none. `checked` says
+            whether the address was ever reached from here.
         config: what the class builds a model from.
         families: values of `Upstream.family` that its checkpoints may have; empty for any.
         model_of: the family's name, where this is one of several models.
@@ -85,8 +86,18 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def aliases() -> dict[str, str]:
-    """Other names and what they stand for."""
-    return {alias: card.name for card in cards().values() for alias in (*card.aliases, *card.checkpoint_aliases)}
+    """Other names and what they stand for.
+
+    Raises:
+        UpstreamError: two cards claim one.
+    """
+    found: dict[str, str] = {}
+    for card in cards().values():
+        for alias in (*card.aliases, *card.checkpoint_aliases):
+            if alias in found or alias in cards():
+                raise UpstreamError(f"configs/upstream: '{alias}' names both {found.get(alias, alias)} and {card.name}")
+            found[alias] = card.name
+    return found
 
 
 def needs_checkpoint(name: str) -> bool:

@@ -27,6 +27,8 @@ from upstream.native import ENCODER, HEAD, load_strictly, write_native
 from upstream.settings import parse
 from upstream.wav2vec2_config import Wav2Vec2Config
 
+ARCHITECTURE = ("layers", "dim", "heads", "ffn_dim", "conv_layers", "conv_norm", "pre_norm", "block", "positions")
+
 
 class Wav2Vec2Encoder(nn.Module):
     """Waveforms to hidden states.
@@ -56,8 +58,9 @@ class Wav2Vec2Encoder(nn.Module):
 
         Returns: L states (B, F, D), the transformer's input first and its normalised output last, and the valid frames (B,).
         """
-        wavs = self.prepared(wavs, lengths)
-        features = scaled_gradient(self.convolutions(wavs, lengths), self.config.feature_grad_mult).transpose(1, 2)
+        wavs, scale = self.prepared(wavs, lengths), self.config.feature_grad_mult
+        with torch.set_grad_enabled(torch.is_grad_enabled() and scale > 0):  # at 0 the convolutions do not train
+            features = scaled_gradient(self.convolutions(wavs, lengths), scale).transpose(1, 2)
         frames = self.frames(lengths, wavs.shape[1])
         return self.encode(features, frames), frames
 
@@ -145,6 +148,12 @@ class Wav2Vec2(Upstream):
     def from_config(cls, config: Mapping[str, Any], padding: Padding = "alone") -> Wav2Vec2:
         """An encoder with random weights."""
         return cls(parse(Wav2Vec2Config, config, "config"), padding)
+
+    def differences(self, config: Mapping[str, Any]) -> list[str]:
+        """What of the architecture is not as `config` says, in words."""
+        expected = parse(Wav2Vec2Config, config, "config")
+        pairs = ((name, getattr(self.config, name), getattr(expected, name)) for name in ARCHITECTURE)
+        return [f"{name} {own}, not {other}" for name, own, other in pairs if own != other]
 
     def configuration(self) -> dict[str, Any]:
         """The architecture, without what only pre-training reads."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from upstream.layers.convolutions import ConvLayer, receptive_field
+from upstream.layers.convolutions import receptive_field
 from upstream.layers.options import TransformerOptions
 from upstream.settings import Settings
 
 Family = Literal["wav2vec2", "wav2vec2_conformer", "hubert", "wavlm", "data2vec", "tera2", "distilhubert"]
 FAMILIES: tuple[str, ...] = Family.__args__  # type: ignore[attr-defined]
-CHUNK_FAMILIES = ("hubert", "wavlm", "tera2", "distilhubert")  # fold the padding mask into chunks of samples in fairseq and s3prl
+CHUNK_FAMILIES = ("hubert", "wavlm", "tera2")  # fold the padding mask into chunks of samples in fairseq and s3prl
 
 
 class PositionalConvolutionConfig(Settings):
@@ -47,7 +47,9 @@ class Wav2Vec2Config(Settings):
     """
 
     family: Family = "wav2vec2"
-    conv_layers: tuple[ConvLayer, ...] = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
+    conv_layers: tuple[tuple[PositiveInt, PositiveInt, PositiveInt], ...] = Field(
+        default=((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2), min_length=1
+    )
     conv_norm: Literal["group", "layer"] = "group"
     conv_bias: bool = False
     feature_norm: bool = True
@@ -80,6 +82,11 @@ class Wav2Vec2Config(Settings):
             raise ValueError(f"{self.heads} heads do not divide {self.dim} features")
         if not self.projection and self.conv_layers[-1][0] != self.dim:
             raise ValueError(f"without a projection the convolutions' {self.conv_layers[-1][0]} channels must be dim, which is {self.dim}")
+        shape = self.positional_convolution
+        if shape is not None and self.dim % shape.groups:
+            raise ValueError(f"positional_convolution.groups {shape.groups} do not divide {self.dim} features")
+        if self.depthwise_kernel % 2 == 0:
+            raise ValueError(f"depthwise_kernel {self.depthwise_kernel} is even: its output would not fit its input")
         if self.block == "transformer" and self.positional_convolution is None:
             raise ValueError("transformer layers need a positional_convolution: nothing else tells them of time")
         return self

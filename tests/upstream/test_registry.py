@@ -96,3 +96,10 @@ def test_a_member_is_named_behind_a_colon_and_only_where_there_are_some(monkeypa
     assert upstream.check("zoo:cat") == "zoo:cat"
     with pytest.raises(UpstreamError, match="needs a name behind a colon: -u zoo:NAME, where NAME is an animal"):
         upstream.check("zoo")
+
+
+def test_two_cards_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo = {name: upstream.Card(name, "zoo:Zoo", aliases=("pet",)) for name in ("cat", "dog")}
+    monkeypatch.setattr(upstream.cards, "cards", lambda: zoo)
+    with pytest.raises(UpstreamError, match="'pet' names both cat and dog"):
+        upstream.cards.aliases()

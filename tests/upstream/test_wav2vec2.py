@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,10 @@ def test_gradient_that_reaches_the_convolutions_is_scaled() -> None:
         ({"projection": False}, "the convolutions' 512 channels must be dim, which is 768"),
         ({"positional_convolution": None}, "nothing else tells them of time"),
         ({"block": "conformer"}, "conformer layers take positions relative or rotary, not 'none'"),
+        ({"conv_layers": []}, "conv_layers"),
+        ({"conv_layers": [[-1, 0, 0]]}, "greater than 0"),
+        ({"positional_convolution": {"groups": 5}}, "positional_convolution.groups 5 do not divide 768 features"),
+        ({"depthwise_kernel": 2}, "depthwise_kernel 2 is even"),
         ({"layer": 12}, "unknown key 'layer': did you mean 'layers'"),
     ],
 )
@@ -174,6 +180,39 @@ def test_another_familys_checkpoint_is_refused_with_its_name(tmp_path: Path) -> 
     make.wav2vec2("hubert").save_native(tmp_path / "saved")
     with pytest.raises(UpstreamError, match="holds a hubert encoder, not wavlm; use -u hubert"):
         upstream.load("wavlm", tmp_path / "saved")
+
+
+def test_other_weights_under_a_published_models_name_are_refused(tmp_path: Path) -> None:
+    make.wav2vec2("hubert").save_native(tmp_path / "saved")
+    with pytest.raises(UpstreamError, match="is not hubert_large_ll60k: layers 3, not 24, dim 32, not 1024, .*use -u hubert for"):
+        upstream.load("hubert_large_ll60k", tmp_path / "saved")
+
+
+def test_convolutions_stay_as_they_are_where_no_gradient_shall_reach_them() -> None:
+    model = make.wav2vec2("hubert", feature_grad_mult=0)
+    model(*make.waveforms(8_000, 6_000)).hidden_states.square().mean().backward()
+    assert all(parameter.grad is None for parameter in model.encoder.convolutions.parameters())
+    assert all(parameter.grad is not None for parameter in model.encoder.transformer.parameters())
+
+
+def test_published_addresses_are_those_of_s3prl() -> None:
+    """Where s3prl's hubconf names a file on the hub for one of our names, it is the file of our card."""
+    folder = Path(importlib.util.find_spec("s3prl").origin).parent / "upstream"  # type: ignore[union-attr, arg-type]
+    compared = 0
+    for family in ("wav2vec2", "hubert", "wavlm", "data2vec", "distiller", "wav2vec", "vq_wav2vec", "tera", "mockingjay", "audio_albert"):
+        for function in ast.parse((folder / family / "hubconf.py").read_text()).body:
+            texts = [node.value for node in ast.walk(function) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+            files = [
+                text.split("huggingface.co/")[1].replace("/resolve/main", "") for text in texts if text.startswith("https://huggingface")
+            ]
+            if not isinstance(function, ast.FunctionDef) or not files:
+                continue
+            name = upstream.registry.aliases().get(function.name, function.name)
+            published = upstream.card(name).published if name in upstream.names() else None
+            if published:
+                assert f"{published['repo']}/{published['file']}" == files[-1], function.name
+                compared += 1
+    assert compared >= 24
 
 
 def test_model_of_a_family_is_a_name_of_its_own() -> None:

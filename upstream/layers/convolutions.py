@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Count = TypeVar("Count", int, Tensor)
 ConvLayer = tuple[int, int, int]  # channels, kernel, stride
+Count = TypeVar("Count", int, Tensor)
 
 
 def frames_of(samples: Count, layers: Sequence[ConvLayer]) -> Count:
@@ -44,7 +44,7 @@ class Convolutions(nn.Module):
 
     def __init__(self, layers: Sequence[ConvLayer], norm: Literal["group", "layer"], bias: bool, alone: bool = True) -> None:
         super().__init__()
-        self.sizes, self.alone = tuple(layers), alone
+        self.sizes, self.by_row = tuple(layers), norm == "group" and alone
         inputs = [1, *(channels for channels, _, _ in layers)]
         self.layers = nn.ModuleList(
             Convolution(source, size, norm if norm == "layer" or index == 0 else None, bias)
@@ -54,9 +54,9 @@ class Convolutions(nn.Module):
     def forward(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """Frames (B, C, F) of waveforms (B, T) with `lengths` (B,) valid samples; frames past a length are not meaningful."""
         x = wavs[:, None]
-        own = (lengths < wavs.shape[1]).any() and self.alone
-        for depth, layer in enumerate(self.layers, start=1):
-            x = layer(x, frames_of(lengths, self.sizes[:depth]).tolist() if own else None)
+        first = frames_of(lengths, self.sizes[:1]).tolist() if self.by_row else None  # the one layer with a norm over time
+        for layer in self.layers:
+            x, first = layer(x, first), None
         return x
 
 
@@ -75,7 +75,7 @@ class Convolution(nn.Module):
             self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, frames: list[int] | None) -> Tensor:
-        """Map x (B, C, F); `frames` are each row's valid ones after this layer, None where all are, or where padding shall count."""
+        """Map x (B, C, F); `frames` are each row's valid ones after this layer, for a norm over time that shall not see the others."""
         x = self.conv(x)
         if isinstance(self.norm, nn.LayerNorm):
             x = self.norm(x.transpose(1, 2)).transpose(1, 2)

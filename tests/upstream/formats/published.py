@@ -44,7 +44,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "positional_convolution": {"kernel": 5, "groups": 4, "depth": 3, "norm": "layer"},
     },
     "tera2": {"family": "tera2", "padding_rule": "chunks", "pretraining": {DICTIONARIES: SYMBOLS, TASK: {"labels": ["km"]}}},
-    "distilhubert": {"family": "distilhubert", "feature_norm": False, "padding_rule": "chunks", "pretraining": {"n_tasks": 3}},
+    "distilhubert": {"family": "distilhubert", "feature_norm": False, "pretraining": {"n_tasks": 3}},
     "conformer relative": LARGE | CONFORMER | {"positions": "relative", "pretraining": {"conv_pos": 16, "conv_pos_groups": 4}},
     "conformer rotary": LARGE | CONFORMER | {"positions": "rotary", "conv_bias": True},
     "fine-tuned": {"pretraining": {TARGETS: LETTERS, HUGGING_FACE: {"ctc_zero_infinity": True}}},
