@@ -23,7 +23,7 @@ from upstream.native import ENCODER, HEAD, load_strictly, write_native
 from upstream.roberta_checkpoint import read
 from upstream.roberta_config import END, PADDING, START, RobertaConfig, spread_dictionary, token_table
 from upstream.settings import parse
-from upstream.vq_wav2vec import build_quantizer
+from upstream.vq_wav2vec import build_quantizer, quantize
 from upstream.wav2vec import Extractor
 from upstream.wav2vec_config import QuantizerConfig, Wav2VecConfig
 
@@ -50,7 +50,7 @@ class Tokenizer(nn.Module):
     def forward(self, wavs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (B, F, G) of waveforms (B, T) with `lengths` (B,) valid samples, and how many of each row count (B,)."""
         frames = frames_of(lengths.to(torch.int64), self.config.conv_layers)
-        codes = self.quantizer(self.extractor(wavs, lengths), frames).codes
+        codes = quantize(self.extractor, self.quantizer, wavs, lengths, frames)[1].codes
         if not self.alone:  # s3prl crops the padded batch's codes by the samples, so up to three from the padding count
             frames = (lengths.double() / self.config.stride).round().long().clamp(max=codes.shape[1])
         return codes, frames
@@ -122,6 +122,7 @@ class VqWav2VecRoberta(Upstream):
 
     name = "vq_wav2vec_roberta"
     family = "vq_wav2vec_roberta"
+    code_version = 2  # since 1, codes do not change with precision
 
     def __init__(self, config: RobertaConfig, padding: Padding = "alone") -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from upstream.errors import UpstreamError
 from upstream.layers.lengths import valid_frames
 from upstream.layers.options import ACTIVATIONS
-from upstream.wav2vec import UtteranceNorm, Wav2Vec, Wav2VecEncoder, own_frames
+from upstream.wav2vec import Extractor, UtteranceNorm, Wav2Vec, Wav2VecEncoder, own_frames
 from upstream.wav2vec_config import QuantizerConfig, Wav2VecConfig
 
 
@@ -33,7 +33,7 @@ class Quantized:
 
 
 class Quantizer(nn.Module, ABC):
-    """Chooses an entry for every group of every frame, in float32: half precision would choose others."""
+    """Chooses an entry for every group of every frame."""
 
     codebook: nn.Parameter
 
@@ -46,14 +46,9 @@ class Quantizer(nn.Module, ABC):
         """d."""
         return self.dim // self.options.groups
 
+    @abstractmethod
     def forward(self, z: Tensor, frames: Tensor) -> Quantized:
         """Quantize z (B, C, F) with `frames` (B,) valid ones."""
-        with torch.autocast(z.device.type, enabled=False):
-            return self.quantize(z.float(), frames)
-
-    @abstractmethod
-    def quantize(self, z: Tensor, frames: Tensor) -> Quantized:
-        """As `forward`, of float32."""
 
     def chosen(self, table: Tensor, codes: Tensor) -> Tensor:
         """Entries (B, F, G, d) of a table (G, V, d)."""
@@ -71,7 +66,7 @@ class GumbelQuantizer(Quantizer):
         self.projection = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in zip(sizes, sizes[1:], strict=False))
         self.codebook = nn.Parameter(torch.rand(1, (1 if options.shared else options.groups) * options.codes, self.entries))
 
-    def quantize(self, z: Tensor, frames: Tensor) -> Quantized:  # noqa: ARG002 - each frame is alone here
+    def forward(self, z: Tensor, frames: Tensor) -> Quantized:  # noqa: ARG002 - each frame is alone here
         """See `Quantizer`; the gradient goes to the logits as if their softmax had mixed the entries."""
         x = z.transpose(1, 2)
         for layer in self.projection[:-1]:
@@ -96,7 +91,7 @@ class KMeansQuantizer(Quantizer):
         self.norm = UtteranceNorm(options.groups, self.dim)
         self.codebook = nn.Parameter(0.01 * torch.randn(options.codes, 1 if options.shared else options.groups, self.entries))
 
-    def quantize(self, z: Tensor, frames: Tensor) -> Quantized:
+    def forward(self, z: Tensor, frames: Tensor) -> Quantized:
         """See `Quantizer`; the gradient goes to the features and to the entries, as if each were the result."""
         projected = self.norm(self.projection(z), own_frames(frames, z.shape[2], self.alone))
         points = projected.unflatten(1, (self.options.groups, self.entries)).permute(0, 3, 1, 2)
@@ -131,6 +126,18 @@ def build_quantizer(config: Wav2VecConfig, alone: bool) -> Quantizer:
     return kinds[quantizer_options(config).kind](config, alone)
 
 
+def quantize(extractor: Extractor, quantizer: Quantizer, wavs: Tensor, lengths: Tensor, frames: Tensor) -> tuple[Tensor, Quantized]:
+    """z (B, C, F) of waveforms (B, T), and its entries; in float32 whatever the precision around it: half would choose others.
+
+    Args:
+        lengths: valid samples (B,).
+        frames: valid frames (B,).
+    """
+    with torch.autocast(wavs.device.type, enabled=False):
+        z = extractor(wavs.float(), lengths)
+        return z, quantizer(z, frames)
+
+
 class VqWav2VecEncoder(Wav2VecEncoder):
     """`Wav2VecEncoder` with a quantizer before the aggregator."""
 
@@ -138,9 +145,10 @@ class VqWav2VecEncoder(Wav2VecEncoder):
         super().__init__(config, alone)
         self.quantizer = build_quantizer(config, alone)
 
-    def prepare(self, z: Tensor, frames: Tensor) -> Tensor:
-        """The quantized frames (B, C, F) of z (B, C, F)."""
-        return self.quantizer(z, frames).vectors
+    def extract(self, wavs: Tensor, lengths: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, C, F), and its entries."""
+        z, quantized = quantize(self.extractor, self.quantizer, wavs, lengths, frames)
+        return z, quantized.vectors
 
 
 class VqWav2Vec(Wav2Vec):
@@ -148,6 +156,7 @@ class VqWav2Vec(Wav2Vec):
 
     name = "vq_wav2vec"
     family = "vq_wav2vec"
+    code_version = 2  # since 1, codes do not change with precision
     encoder: VqWav2VecEncoder
 
     @classmethod
@@ -172,6 +181,6 @@ class VqWav2Vec(Wav2Vec):
         """
         self.check_lengths(lengths)
         frames = self.frames(lengths)
-        codes = self.encoder.quantizer(self.encoder.extractor(wavs, lengths), frames).codes
+        codes = quantize(self.encoder.extractor, self.encoder.quantizer, wavs, lengths, frames)[1].codes
         valid = valid_frames(frames.to(codes.device), codes.shape[1])
         return codes.masked_fill(~valid[:, :, None], 0), frames

@@ -129,12 +129,13 @@ class Wav2VecEncoder(nn.Module):
 
     def forward(self, wavs: Tensor, lengths: Tensor, frames: Tensor) -> list[Tensor]:
         """L states (B, C, F) of waveforms (B, T): z, and each aggregator layer's output, the last of which is c."""
-        z = self.extractor(wavs, lengths)
-        return [z, *self.aggregator(self.dropout(self.prepare(z, frames)), frames)]
+        z, inputs = self.extract(wavs, lengths, frames)
+        return [z, *self.aggregator(self.dropout(inputs), frames)]
 
-    def prepare(self, z: Tensor, frames: Tensor) -> Tensor:  # noqa: ARG002 - vq-wav2vec needs the valid frames
-        """What the aggregator gets of z (B, C, F)."""
-        return z
+    def extract(self, wavs: Tensor, lengths: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - vq-wav2vec needs the frames
+        """z (B, C, F), and what the aggregator gets of it."""
+        z = self.extractor(wavs, lengths)
+        return z, z
 
 
 class Wav2Vec(Upstream):

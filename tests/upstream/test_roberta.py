@@ -87,6 +87,17 @@ def test_an_utterance_is_a_sentence_between_start_and_end() -> None:
     assert len(tokens[0, 1:99].unique()) > 5
 
 
+@torch.no_grad()
+def test_tokens_are_the_same_under_half_precision() -> None:
+    encoder = make.build("vq_wav2vec_roberta").encoder
+    torch.nn.init.normal_(encoder.tokenizer.quantizer.codebook, generator=torch.Generator().manual_seed(1))
+    wavs, lengths = make.waveforms(40_000, 24_000)
+    codes, _ = encoder.tokenizer(wavs, lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(encoder.tokenizer(wavs, lengths)[0], codes)
+    assert len(codes.unique()) > 4
+
+
 def test_the_tokenizer_is_constant_but_travels_with_the_weights() -> None:
     model = make.build("vq_wav2vec_roberta")
     assert not [name for name, _ in model.named_parameters() if "tokenizer" in name]
