@@ -54,7 +54,8 @@ class Convolutions(nn.Module):
     def forward(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """Frames (B, C, F) of waveforms (B, T) with `lengths` (B,) valid samples; frames past a length are not meaningful."""
         x = wavs[:, None]
-        first = frames_of(lengths, self.sizes[:1]).tolist() if self.by_row else None  # the one layer with a norm over time
+        padded = self.by_row and bool((lengths < wavs.shape[1]).any())
+        first = frames_of(lengths, self.sizes[:1]).tolist() if padded else None  # only the first layer has a norm over time
         for layer in self.layers:
             x, first = layer(x, first), None
         return x
