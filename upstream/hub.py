@@ -7,21 +7,18 @@ there. A file whose sha256 is known, from the hub or from a card, is checked onc
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from upstream.errors import UpstreamError
+from upstream.folder import CONFIG_FILE, OPTIONAL, WEIGHTS, shards, weights_among
 
 logger = logging.getLogger(__name__)
 
-CONFIG = "config.json"
-OPTIONAL = ("preprocessor_config.json", "processor_config.json")  # how waveforms are prepared
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")  # the first is taken
 CHECKPOINT_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
 TIMEOUT = 10.0  # seconds of the first contact
 REMEDY = "give a checkpoint on this machine with -k PATH"
@@ -68,8 +65,8 @@ def fetch_file(repo: str, file: str, revision: str = "main", *, sha256: str | No
 def fetch_encoder(repo: str, revision: str = "main", *, what: str = "checkpoint") -> Path:
     """Download what an encoder needs of a repository, all from one commit.
 
-    Returns: the folder with `config.json`, the preprocessor's configuration where there is one, and the weights; of a repository
-        without `config.json`, its only checkpoint file.
+    Returns: the folder with `config.json`, the weights, and where there are such, further heads, the preprocessor's configuration and
+        the vocabulary; of a repository without `config.json`, its only checkpoint file.
 
     Raises:
         UpstreamError: as `fetch_file`; or the repository holds no encoder, or several checkpoints, which are listed.
@@ -85,36 +82,14 @@ def fetch_encoder(repo: str, revision: str = "main", *, what: str = "checkpoint"
         except Exception as error:  # noqa: BLE001 - the HTTP client's errors share no public base
             return _instead(cached, error, place)
     weights = weights_among(files)
-    if CONFIG not in files or weights is None:
+    if CONFIG_FILE not in files or weights is None:
         return fetch_file(repo, _only_checkpoint(files, repo, place), revision, what=what)
-    folder = fetch_file(repo, CONFIG, revision, what=what).parent  # named like its commit, from which the rest comes
+    folder = fetch_file(repo, CONFIG_FILE, revision, what=what).parent  # named like its commit, from which the rest comes
     for file in (*(name for name in OPTIONAL if name in files), weights):
         fetch_file(repo, file, folder.name, what=what)
     for file in shards(folder / weights):
         fetch_file(repo, file, folder.name, what=what)
     return folder
-
-
-def weights_among(files: Collection[str]) -> str | None:
-    """The file of a Hugging Face folder that holds its weights, or lists their shards."""
-    return next((name for name in WEIGHTS if name in files), None)
-
-
-def shards(weights: Path) -> list[str]:
-    """The files that an index names; none for weights in one file.
-
-    Raises:
-        UpstreamError: the index cannot be read, or names files elsewhere.
-    """
-    if not weights.name.endswith(".index.json"):
-        return []
-    try:
-        names = sorted(set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UpstreamError(f"{weights}: is not an index of shards ({type(error).__name__}: {error}); download it again") from None
-    if odd := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
-        raise UpstreamError(f"{weights}: names '{odd[0]}', which is no file beside it; do not trust it")
-    return names
 
 
 def _files(repo: str, revision: str) -> list[str]:
@@ -127,10 +102,10 @@ def _files(repo: str, revision: str) -> list[str]:
 
 def _only_checkpoint(files: list[str], repo: str, place: str) -> str:
     candidates = [name for name in files if "/" not in name and name.endswith(CHECKPOINT_SUFFIXES)]
-    if CONFIG not in files and len(candidates) == 1:
+    if CONFIG_FILE not in files and len(candidates) == 1:
         return candidates[0]
     listed = ", ".join(sorted(candidates or files)[:12]) + (", …" if len(candidates or files) > 12 else "")
-    problem = f"there is {CONFIG}, but none of {', '.join(WEIGHTS)}" if CONFIG in files else f"there is no {CONFIG}"
+    problem = f"there is {CONFIG_FILE}, but none of {', '.join(WEIGHTS)}" if CONFIG_FILE in files else f"there is no {CONFIG_FILE}"
     raise UpstreamError(f"{place}: {problem}; it has: {listed or 'no files'}; name one as -k {repo}/FILE")
 
 
@@ -143,7 +118,7 @@ def _cached(repo: str, file: str, revision: str) -> Path | None:
 
 def _cached_encoder(repo: str, revision: str) -> Path | None:
     """The folder of a commit when its weights are all in the cache."""
-    config = _cached(repo, CONFIG, revision)
+    config = _cached(repo, CONFIG_FILE, revision)
     weights = weights_among([name for name in WEIGHTS if (config.parent / name).is_file()]) if config else None
     if config is None or weights is None:
         return None

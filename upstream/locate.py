@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from upstream.errors import UpstreamError
-from upstream.hub import CHECKPOINT_SUFFIXES, CONFIG, WEIGHTS, fetch_encoder, fetch_file, weights_among
+from upstream.folder import CONFIG_FILE, WEIGHTS_FILE, weights_among
+from upstream.hub import CHECKPOINT_SUFFIXES, fetch_encoder, fetch_file
 from upstream.registry import unknown
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -26,7 +27,7 @@ _HUB_URL = re.compile(
 
 def shipped() -> dict[str, Path]:
     """Checkpoints that come with Weir, by name."""
-    return {path.name: path for path in sorted(SHIPPED.glob("*")) if (path / CONFIG).is_file()}
+    return {path.name: path for path in sorted(SHIPPED.glob("*")) if (path / CONFIG_FILE).is_file()}
 
 
 def find_checkpoint(text: str | Path) -> Path:
@@ -76,7 +77,7 @@ def _on_hub(
 def _in_folder(folder: Path) -> Path:
     """The folder itself when it has a configuration and weights, else its only checkpoint file."""
     names = [path.name for path in folder.iterdir() if path.is_file()]
-    if CONFIG in names and weights_among(names):
+    if CONFIG_FILE in names and weights_among(names):
         return folder
     files = sorted(name for name in names if Path(name).suffix in CHECKPOINT_SUFFIXES)
     if len(files) == 1:
@@ -84,4 +85,4 @@ def _in_folder(folder: Path) -> Path:
     if files:
         listed = ", ".join(files[:4]) + (", …" if len(files) > 4 else "")
         raise UpstreamError(f"checkpoint '{folder}': the folder has {len(files)} checkpoints ({listed}); name one of them")
-    raise UpstreamError(f"checkpoint '{folder}': the folder has no checkpoint: neither {CONFIG} with {WEIGHTS[0]} nor another file")
+    raise UpstreamError(f"checkpoint '{folder}': the folder has no checkpoint: neither {CONFIG_FILE} with {WEIGHTS_FILE} nor another file")

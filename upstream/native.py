@@ -18,9 +18,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from upstream.errors import UpstreamError
+from upstream.folder import CONFIG_FILE, WEIGHTS_FILE
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 ENCODER = "encoder."  # prefixes of tensor names: the encoder, and the head that it was pre-trained with
 HEAD = "head."
 

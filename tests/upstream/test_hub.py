@@ -12,8 +12,8 @@ import pytest
 import upstream
 from tests.upstream import make
 from tests.upstream.fake_hub import NOBODY, FakeHub, fake_hub, find_in_process, use_hub
-from upstream import hub as hub_module
 from upstream.errors import UpstreamError
+from upstream.folder import shards
 from upstream.tera_checkpoint import write_s3prl
 
 PUBLISHED = "tera_logMelBase_T_F_M_AdamW_b32_1m_960hr_drop1/states-1000000.ckpt"
@@ -60,8 +60,8 @@ def test_native_folders_single_files_and_the_published_model_are_served(hub: Fak
 
 def test_only_what_an_encoder_needs_is_downloaded(hub: FakeHub) -> None:
     hub.commit("o/safe", FOLDER | {"pytorch_model.bin": b"x"})
-    shards = {"weight_map": {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin", "c": "pytorch_model-1.bin"}}
-    files = {"config.json": b"{}", "pytorch_model.bin.index.json": json.dumps(shards).encode()}
+    index = {"weight_map": {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin", "c": "pytorch_model-1.bin"}}
+    files = {"config.json": b"{}", "pytorch_model.bin.index.json": json.dumps(index).encode()}
     hub.commit("o/shards", files | {"pytorch_model-1.bin": b"1", "pytorch_model-2.bin": b"2", "pytorch_model-3.bin": b"3"})
     hub.commit("o/single", {"model.pt": b"1", "README.md": b"x", "old/model.pt": b"2"})
     safe, sharded, single, url = find("o/safe", "o/shards", "o/single", "https://huggingface.co/o/safe/tree/main")
@@ -69,6 +69,13 @@ def test_only_what_an_encoder_needs_is_downloaded(hub: FakeHub) -> None:
     assert names(sharded) == {"config.json", "pytorch_model.bin.index.json", "pytorch_model-1.bin", "pytorch_model-2.bin"}
     assert Path(single).read_bytes() == b"1"
     assert hub.requests["GET model.safetensors"] == 1
+
+
+def test_heads_and_letters_come_along_where_there_are_such(hub: FakeHub) -> None:
+    beside = ("weir-heads.safetensors", "vocab.json", "tokenizer_config.json", "processor_config.json")
+    hub.commit("o/ctc", FOLDER | dict.fromkeys(beside, b"{}"))
+    (found,) = find("o/ctc")
+    assert names(found) == {"config.json", "preprocessor_config.json", "model.safetensors", *beside}
 
 
 def test_revision_pins_all_files_to_one_commit(hub: FakeHub) -> None:
@@ -180,4 +187,4 @@ def test_index_that_names_no_shards_is_an_error(index: str, tmp_path: Path) -> N
     path = tmp_path / "model.safetensors.index.json"
     path.write_text(index)
     with pytest.raises(UpstreamError, match=r"model\.safetensors\.index\.json: (is not an index|names )"):
-        hub_module.shards(path)
+        shards(path)

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
-from upstream.native import CONFIG_FILE, read_config, some
+from upstream.folder import CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE
+from upstream.native import read_config, some
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-PREPROCESSOR_FILE = "preprocessor_config.json"
-PROCESSOR_FILE = "processor_config.json"  # newer versions keep the same settings in here, under `feature_extractor`
 SAMPLE_RATE = 16_000
 
 # How the library computes, not what: some of these name code on the hub, others break the capture of the states.

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
+from upstream.folder import CONFIG_FILE, HEADS_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE, WEIGHTS, WEIGHTS_FILE
 from upstream.formats.base import (
     TARGETS,
     WEIR,
@@ -37,12 +38,8 @@ from upstream.formats.base import (
 from upstream.formats.huggingface_config import CLASSES, MODEL_TYPES, NORMALIZE_EPS, decode, encode, preprocessor
 from upstream.formats.names import from_native, to_native
 from upstream.formats.vocabulary import read_vocabulary, vocabulary_files
-from upstream.native import CONFIG_FILE, HEAD, WEIGHTS_FILE, read_config, read_tensors
+from upstream.native import HEAD, read_config, read_tensors
 
-HEADS_FILE = "weir-heads.safetensors"
-PREPROCESSOR_FILE = "preprocessor_config.json"
-PROCESSOR_FILE = "processor_config.json"  # of newer processors, the same inside `feature_extractor`
-WEIGHTS = (WEIGHTS_FILE, f"{WEIGHTS_FILE}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 IGNORED = re.compile(r"(classifier|projector|tdnn|objective|layer_weights)\b")
 PROJECTION = ("feature_projection.projection.weight", "feature_projection.projection.bias")
 CONV_BIAS = re.compile(r"feature_extractor\.conv_layers\.\d+\.conv\.bias")

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from upstream.errors import UpstreamError
+from upstream.folder import TOKENIZER_FILE, VOCABULARY_FILE
 
-VOCABULARY_FILE = "vocab.json"
-TOKENIZER_FILE = "tokenizer_config.json"
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # what every dictionary of fairseq begins with
 SWAPPED = {"<s>": "<pad>", "<pad>": "<s>"}
 

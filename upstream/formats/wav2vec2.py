@@ -11,11 +11,12 @@ import torch
 
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
+from upstream.folder import CONFIG_FILE, WEIGHTS
 from upstream.formats import fairseq, huggingface, torchaudio
 from upstream.formats.base import Checkpoint, normalization
 from upstream.formats.fairseq_files import fairseq_content, s3prl_content
 from upstream.formats.place import replace_folder
-from upstream.native import CONFIG_FILE, is_native, read_native, replace_file, write_native
+from upstream.native import is_native, read_native, replace_file, write_native
 from upstream.settings import parse
 from upstream.wav2vec2_config import FAMILIES, Wav2Vec2Config
 
@@ -41,7 +42,7 @@ def read(path: Path | None, name: str) -> Checkpoint:
     if path is None:
         raise UpstreamError(f"upstream '{name}' needs a checkpoint: give a folder or file of its family with -k PATH")
     folder = path if path.is_dir() else path.parent
-    if (path.is_dir() or path.name in huggingface.WEIGHTS) and (folder / CONFIG_FILE).is_file():
+    if (path.is_dir() or path.name in WEIGHTS) and (folder / CONFIG_FILE).is_file():
         if huggingface.recognized(folder):
             return huggingface.read(folder)
         if is_native(folder):
