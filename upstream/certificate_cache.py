@@ -40,9 +40,13 @@ def kept(name: str) -> Certificate | None:
 
 
 def _read(record: Path) -> Certificate | None:
-    content = json.loads(record.read_text(encoding="utf-8"))
-    unchanged = content["code"] == _code() and content["files"] == _stamps(map(Path, content["files"]))
-    return Certificate.from_json(content["certificate"]) if unchanged else None
+    """What was kept; None where it is out of date or damaged, both of which a new measurement mends."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        unchanged = content["code"] == _code() and content["files"] == _stamps(map(Path, content["files"]))
+        return Certificate.from_json(content["certificate"]) if unchanged else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _folder() -> Path:

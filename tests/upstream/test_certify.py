@@ -272,6 +272,23 @@ def test_a_certificate_is_kept_until_its_checkpoint_or_the_code_changes(
     assert len(list(cache.rglob("*"))) == 2
 
 
+def test_a_damaged_record_is_as_good_as_none(cache: Path) -> None:
+    made = certify.certify("fbank")
+    (record,) = (cache / "certificates").iterdir()
+    content = json.loads(record.read_text())
+    certificate = json.loads(content["certificate"])
+    shorter = json.dumps({key: value for key, value in certificate.items() if key != "dim"})
+    damaged = ["", "{", "[]", "null", "{}", json.dumps(content | {"certificate": "{}"}), json.dumps(content | {"certificate": shorter})]
+    damaged += [json.dumps(content | {"files": 3}), json.dumps(content | {"certificate": json.dumps(certificate | {"alone": ["?"]})})]
+    for text in damaged:
+        record.write_text(text)
+        assert certificate_cache.kept("fbank") is None
+    record.write_bytes(b"\xff")
+    assert certificate_cache.kept("fbank") is None
+    assert certify.at_hand("fbank") == made  # measured again, in the place of the damaged one
+    assert certificate_cache.kept("fbank") == made
+
+
 def test_a_cache_that_cannot_be_written_is_said(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache.write_text("a file where the folder should be")
     assert certify.certify("fbank").dim == 240
