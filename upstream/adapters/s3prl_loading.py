@@ -40,6 +40,7 @@ YAML = (".yaml", ".yml")
 FILE_ARGUMENTS = ("ckpt", "model_config")  # what the first argument of an expert that opens a file is called
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte
 EXTRACTORS = "torchaudio.compliance.kaldi"  # whose functions a configuration may name
+BY_TRANSFORMERS = ("hf_hubert", "hf_wav2vec2")  # families that hand the user's folder to Transformers, past what is checked here
 EVALUATED = (
     *(ast.Expression, ast.List, ast.Tuple, ast.Constant, ast.expr_context),
     *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.UnaryOp, ast.USub, ast.Name, ast.Attribute, ast.Subscript),
@@ -103,6 +104,8 @@ def _family(member: str) -> catalogue.Family:
     name = family_of.get(member, member)
     if name not in families:
         raise UpstreamError(unknown("s3prl encoder", member, families, family_of))
+    if name in BY_TRANSFORMERS:
+        raise UpstreamError(f"s3prl:{member}: only hands the folder of a model to Transformers; load it with -u hf -k DIR, which checks it")
     if problem := families[name].problem:
         raise UpstreamError(f"s3prl:{member}: s3prl's {name} cannot be imported here: {problem}")
     return families[name]
@@ -181,8 +184,6 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 def _checked(path: Path) -> Any:
     """The content of the user's file; refused when it is not harmless."""
-    if path.is_dir():  # of Transformers, which reads it safely
-        return None
     if path.suffix not in YAML:
         return read_checkpoint(path)
     try:
@@ -250,12 +251,11 @@ def _downloader(name: str, download: Callable[..., None], screen: TextIO) -> Cal
 
 
 def _digest(path: Path) -> str:
-    """The sha256 of a file, or of all files of a folder."""
+    """The sha256 of a file."""
     digest = hashlib.sha256()
-    for file in sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]:
-        with file.open("rb") as content:
-            while block := content.read(1 << 20):
-                digest.update(block)
+    with path.open("rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -204,7 +204,6 @@ def test_weights_that_the_file_lacks_are_named_and_a_file_without_any_is_refused
         ("apk", "unknown s3prl encoder 'apk': did you mean 'apc'? known: apc, ast,"),
         ("wav2vec2_large_96", "did you mean 'wav2vec2_large_960'?"),
         ("apc_local", "s3prl:apc_local: needs a checkpoint: give it with -k PATH"),
-        ("hf_hubert", "s3prl:hf_hubert: needs a checkpoint"),
         ("byol_a", "has several encoders, name one: s3prl:byol_a_2048, s3prl:byol_a_1024, s3prl:byol_a_512"),
         ("espnet_hubert_base", "did you mean 'espnet_hubert_base_iter1'?"),
     ],
@@ -232,6 +231,22 @@ def test_a_checkpoint_for_an_encoder_that_takes_none_is_refused(files: dict[str,
         upstream.load("s3prl:passt_base", files["apc"])
 
 
+@pytest.mark.parametrize("member", ["hf_hubert_custom", "hf_wav2vec2_custom", "hf_hubert"])
+def test_models_that_s3prl_hands_to_transformers_are_refused_naming_our_own_adapter(member: str, tmp_path: Path) -> None:
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).touch()
+    for checkpoint in (tmp_path, None):
+        with pytest.raises(UpstreamError, match=f"s3prl:{member}: .*load it with -u hf -k DIR"):
+            upstream.load(f"s3prl:{member}", checkpoint)
+
+
+def test_a_folder_is_no_checkpoint_of_s3prl(tmp_path: Path) -> None:
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).touch()
+    with pytest.raises(UpstreamError, match=f"{tmp_path}: cannot be read \\(Is a directory\\)"):
+        upstream.load("s3prl:apc", tmp_path)
+
+
 class Hostile:
     """Unpickles by running a command."""
 
@@ -249,7 +264,7 @@ def hostile(path: Path, mark: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("member", ["apc", "cpc_local", "decoar2", "mockingjay", "hubert", "hf_hubert_custom", "pase_local"])
+@pytest.mark.parametrize("member", ["apc", "cpc_local", "decoar2", "mockingjay", "hubert", "pase_local"])
 def test_a_pickle_that_runs_a_command_runs_nothing(member: str, tmp_path: Path) -> None:
     with pytest.raises(UpstreamError, match="system"):
         upstream.load(f"s3prl:{member}", hostile(tmp_path / "model.ckpt", tmp_path / "mark"))
