@@ -1,7 +1,7 @@
 """Weir's own checkpoint format: a folder with `config.json` and `model.safetensors`.
 
 `config.json` holds the family's configuration, `family` (which encoder it is) and, where it was trained, free `notes`.
-Tensors may be stored in half precision; they are read as float32. Writing puts each file in place whole or not at all.
+Tensors may be stored in half precision, and keep their type until they are copied into a model. Writing puts each file in place whole or not at all.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_native(folder: Path, families: Iterable[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a checkpoint folder of one of these families.
 
-    Returns: the configuration with `family` and without `notes`, and the float32 tensors, those of a head included.
+    Returns: the configuration with `family` and without `notes`, and the tensors as they are stored, those of a head included.
 
     Raises:
         UpstreamError: no such folder, or another family's.
@@ -101,20 +101,19 @@ def read_native(folder: Path, families: Iterable[str]) -> tuple[dict[str, Any], 
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; floating tensors come back as float32.
+    """Read a safetensors file; tensors keep their types.
 
     Raises:
         UpstreamError: the file is missing, truncated or not safetensors.
     """
     try:
-        tensors: dict[str, Tensor] = load_file(path)
+        return dict(load_file(path))
     except (OSError, SafetensorError) as error:
         raise UpstreamError(f"{path}: is not a readable safetensors file ({error}); it may be truncated: copy it again") from None
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy `tensors` into `module`; every name and shape must fit.
+    """Copy `tensors` of any type into `module`; every name and shape must fit.
 
     Raises:
         UpstreamError: names that are missing, unexpected or of another shape, each listed.

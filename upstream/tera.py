@@ -278,7 +278,7 @@ def native_tensors(encoder: TeraEncoder, head: SpecHead | None = None) -> dict[s
 
 
 def read_native(folder: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
-    """The configuration and the float32 tensors, head included, of a native checkpoint folder of this family."""
+    """The configuration and the tensors, head included, of a native checkpoint folder of this family."""
     values, tensors = native.read_native(folder, [Tera.family])
     del values["family"]
     return TeraConfig.read(values, str(folder / native.CONFIG_FILE)), tensors

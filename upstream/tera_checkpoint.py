@@ -58,7 +58,7 @@ def read_s3prl(path: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
     tensors = {ENCODER + name: tensor for name, tensor in from_published(weights, config, str(path)).items()}
     for name, tensor in _renamed(content.get("SpecHead") or {}, path).items():
         part, _, kind = name.rpartition(".")
-        tensors[f"{HEAD}{HEAD_NAMES.get(part, part)}.{kind}"] = tensor.float()
+        tensors[f"{HEAD}{HEAD_NAMES.get(part, part)}.{kind}"] = tensor
     return config, tensors
 
 
@@ -93,7 +93,7 @@ def write_s3prl(
 
 def from_published(weights: Mapping[str, Tensor], config: TeraConfig, where: str) -> dict[str, Tensor]:
     """Encoder weights under own names, query, key and value joined, one copy of a shared layer."""
-    weights = {name: tensor.float() for name, tensor in weights.items()}
+    weights = dict(weights)
     _drop_copies(weights, config, where)
     pairs = dict(_names(config))
     expected = {part for published in pairs.values() for part in published}

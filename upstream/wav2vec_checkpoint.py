@@ -109,7 +109,7 @@ def parts(content: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any], dic
         raise UpstreamError(f"{path}: is no checkpoint of fairseq ('model' with 'cfg' or 'args') or s3prl ('model_weight', 'model_cfg')")
     if odd := [name for name, tensor in weights.items() if not (isinstance(name, str) and isinstance(tensor, Tensor))]:
         raise UpstreamError(f"{path}: '{odd[0]}' among the weights is not a tensor; save the weights again without it")
-    return model, task, {name: tensor.float() for name, tensor in weights.items()}
+    return model, task, dict(weights)
 
 
 def read_config(published: Mapping[str, Any], where: str) -> Wav2VecConfig:

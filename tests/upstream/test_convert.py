@@ -162,6 +162,19 @@ def test_older_families_go_to_a_folder_and_back(form: str, family: str, tmp_path
         assert (tmp_path / "native" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
+def test_older_families_keep_half_precision(tmp_path: Path) -> None:
+    model, vq = make.tera(), tmp_path / "vq.pt"
+    model.save_native(tmp_path / "tera", make.head(model), dtype=torch.float16)
+    wav2vec_files.fairseq_file(vq, **wav2vec_files.GUMBEL)
+    content = torch.load(vq, weights_only=False)
+    torch.save(content | {"model": {name: tensor.half() for name, tensor in content["model"].items()}}, vq)
+    for source in (tmp_path / "tera", vq):
+        convert(source, tmp_path / "out.pt", "s3prl", overwrite=True)
+        convert(tmp_path / "out.pt", tmp_path / "out", "native", overwrite=True)
+        tensors = read_checkpoint(tmp_path / "out/model.safetensors")
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+
+
 def test_tera2_script_writes_s3prls_file(tmp_path: Path) -> None:
     source = tera2_file(tmp_path / "checkpoint_best.pt")
     script = [sys.executable, "upstream/tera2/convert.py", str(source), f"--output_dir={tmp_path / 'converted'}"]

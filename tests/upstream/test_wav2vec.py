@@ -91,7 +91,8 @@ def test_a_native_folder_may_be_half_precision(tmp_path: Path) -> None:
     assert isinstance(model, Wav2Vec)
     model.save_native(tmp_path, dtype=torch.float16)
     assert read_config(tmp_path)["family"] == "wav2vec"
-    assert next(iter(read_tensors(tmp_path / "model.safetensors").values())).dtype == torch.float32
+    assert next(iter(read_tensors(tmp_path / "model.safetensors").values())).dtype == torch.float16
+    assert next(Wav2Vec.from_checkpoint(tmp_path).parameters()).dtype == torch.float32
     wavs, lengths = make.waveforms(8_000)
     again = upstream.load("wav2vec", tmp_path)(wavs, lengths).hidden_states
     assert make.relative_error(again, model(wavs, lengths).hidden_states) < 1e-2

@@ -35,6 +35,7 @@ TASK, DICTIONARIES, TARGETS, FINE_TUNING, HUGGING_FACE = "task", "dictionaries_s
 RESERVED = (TASK, DICTIONARIES, TARGETS, FINE_TUNING, HUGGING_FACE)
 
 WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+RATE_TOLERANCE = 4e-3  # relative, more than rounding to bfloat16 does
 _ROTARY_BUFFER = re.compile(r"encoder\.(layers\.\d+\.self_attn\.rotary_emb|embed_positions)\.inv_freq")
 
 
@@ -44,7 +45,7 @@ class Checkpoint:
 
     Attributes:
         config: the architecture.
-        tensors: float32 under native names, `encoder.…` and `head.…`.
+        tensors: in the types of the file, under native names, `encoder.…` and `head.…`.
         notes: sentences for the user: where the input is normalised, what was inferred.
     """
 
@@ -119,7 +120,7 @@ def respelled(tensors: Mapping[str, Tensor], parametrized: bool) -> dict[str, Te
 
 
 def weights(state: Mapping[Any, Any], where: str) -> dict[str, Tensor]:
-    """A state dictionary in float32, with one spelling of weight norm.
+    """A state dictionary with one spelling of weight norm.
 
     Raises:
         UpstreamError: something in it is no tensor, or belongs to adapters.
@@ -128,8 +129,7 @@ def weights(state: Mapping[Any, Any], where: str) -> dict[str, Tensor]:
         raise UpstreamError(f"{where}: '{odd[0]}' among the weights is not a tensor; the file is none of the wav2vec 2.0 family")
     if adapters := {name for name in state if "adapter" in name}:
         raise UpstreamError(f"{where}: models with adapters are not read: {some(adapters)}; merge or remove them first")
-    floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    return respelled(floats, parametrized=False)
+    return respelled(state, parametrized=False)
 
 
 def without(tensors: dict[str, Tensor], ignored: re.Pattern[str], where: str) -> dict[str, Tensor]:
@@ -147,14 +147,14 @@ def without_rotary_buffers(tensors: dict[str, Tensor], where: str) -> dict[str, 
         UpstreamError: they are others than ours.
     """
     for name, tensor in tensors.items():
-        if _ROTARY_BUFFER.fullmatch(name) and not torch.allclose(tensor, rotary_rates(2 * len(tensor)), rtol=1e-4):
+        if _ROTARY_BUFFER.fullmatch(name) and not torch.allclose(tensor.float(), rotary_rates(2 * len(tensor)), rtol=RATE_TOLERANCE):
             raise UpstreamError(f"{where}: '{name}' is not of base 10000; such rotary positions are not supported")
     return {name: tensor for name, tensor in tensors.items() if not _ROTARY_BUFFER.fullmatch(name)}
 
 
-def rotary_rates(head_dim: int) -> Tensor:
+def rotary_rates(head_dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """The rates (d / 2,) of rotary positions, as the published files store them."""
-    return 1.0 / 10_000.0 ** (torch.arange(0, head_dim, 2).float() / head_dim)
+    return (1.0 / 10_000.0 ** (torch.arange(0, head_dim, 2).float() / head_dim)).to(dtype)
 
 
 def stored_convolution(tensors: Mapping[str, Tensor]) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from upstream.errors import UpstreamError
 from upstream.formats.base import DICTIONARIES, FINE_TUNING, TASK, WEIR, Checkpoint, lost, rotary_rates, stored_convolution
 from upstream.formats.fairseq import FINE_TUNED, FINE_TUNED_ENCODER, TEACHER, architecture
 from upstream.formats.fairseq_config import encode
-from upstream.formats.names import from_native
+from upstream.formats.names import NORM, from_native
 from upstream.native import HEAD, some
 from upstream.wav2vec2_config import Wav2Vec2Config
 
@@ -86,7 +86,7 @@ def _published(tensors: Mapping[str, Tensor], config: Wav2Vec2Config) -> tuple[T
     """Tensors under fairseq's names, with the buffers that it stores, and those that it has no name for."""
     state, left = from_native(tensors, config, "fairseq")
     for index in range(config.layers if config.positions == "rotary" else 0):
-        state[f"encoder.layers.{index}.self_attn.rotary_emb.inv_freq"] = rotary_rates(config.dim // config.heads)
+        state[f"encoder.layers.{index}.self_attn.rotary_emb.inv_freq"] = rotary_rates(config.dim // config.heads, tensors[NORM].dtype)
     return state, left
 
 

@@ -36,7 +36,7 @@ from upstream.formats.base import (
     without_rotary_buffers,
 )
 from upstream.formats.huggingface_config import CLASSES, MODEL_TYPES, NORMALIZE_EPS, decode, encode, preprocessor
-from upstream.formats.names import from_native, to_native
+from upstream.formats.names import NORM, from_native, to_native
 from upstream.formats.vocabulary import read_vocabulary, vocabulary_files
 from upstream.native import HEAD, read_config, read_tensors
 
@@ -149,10 +149,11 @@ def files(checkpoint: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
     kept = {name: tensor for name, tensor in checkpoint.tensors.items() if _has_place(name, task, published)}
     state, left = from_native(kept, config, "huggingface")
     left |= {name: tensor for name, tensor in checkpoint.tensors.items() if name not in kept}
+    dtype = checkpoint.tensors[NORM].dtype
     if not config.projection:  # every one has a projection: the identity changes nothing
-        state |= dict(zip(PROJECTION, (torch.eye(config.dim), torch.zeros(config.dim)), strict=True))
+        state |= dict(zip(PROJECTION, (torch.eye(config.dim, dtype=dtype), torch.zeros(config.dim, dtype=dtype)), strict=True))
     if config.positions == "rotary":
-        state["encoder.embed_positions.inv_freq"] = rotary_rates(config.dim // config.heads)
+        state["encoder.embed_positions.inv_freq"] = rotary_rates(config.dim // config.heads, dtype)
     reread = configured(decode(published, options, "Hugging Face"), None, "Hugging Face")
     fields = lost(config, reread, f"Hugging Face's {kind}", kept=("projection",))
     fields |= {"conv_bias": True} if kind == "hubert" and config.conv_bias else {}  # even where all are zero

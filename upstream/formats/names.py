@@ -39,6 +39,7 @@ class Entry:
 
 
 LEAVES = ("weight", "bias")
+NORM = f"{ENCODER}norm.weight"  # every encoder has it
 QKV = ("q_proj", "k_proj", "v_proj")
 
 # Own name: fairseq's and Hugging Face's below a layer. torchaudio has Hugging Face's, below another prefix.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.upstream.formats import published
 from tests.upstream.formats.published import CONFIGS
+from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
 from upstream.formats.wav2vec2 import WRITERS, read
 
@@ -32,6 +35,27 @@ def test_one_format_after_another_loses_nothing(name: str, tmp_path: Path) -> No
         WRITERS[form](checkpoint, tmp_path / form)
         checkpoint = read(tmp_path / form, "test")
     published.assert_equal(checkpoint, ours)
+
+
+@pytest.mark.parametrize("name", ["hubert base", "wav2vec2 without projection", "conformer rotary"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_what_it_was(dtype: torch.dtype, name: str, tmp_path: Path) -> None:
+    ours = published.native(name)
+    ours = checkpoint = replace(
+        ours, tensors={key: item.to(dtype) if item.is_floating_point() else item for key, item in ours.tensors.items()}
+    )
+    for form in ("s3prl", "fairseq", "native", "hf", "s3prl"):
+        WRITERS[form](checkpoint, tmp_path / form)
+        checkpoint = read(tmp_path / form, "test")
+        assert {item.dtype for item in stored(tmp_path / form) if item.is_floating_point()} == {dtype}
+    published.assert_equal(checkpoint, ours)
+    assert {parameter.dtype for parameter in published.loaded(checkpoint).parameters()} == {torch.float32}
+
+
+def stored(path: Path) -> list[torch.Tensor]:
+    """All tensors of a file or folder."""
+    content = read_checkpoint(path / "model.safetensors" if path.is_dir() else path)
+    return list(content.get("model_weight", content.get("model", content)).values())
 
 
 @pytest.mark.parametrize(("form", "name"), REFUSED)
