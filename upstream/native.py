@@ -1,7 +1,8 @@
 """Weir's own checkpoint format: a folder with `config.json` and `model.safetensors`.
 
 `config.json` holds the family's configuration, `family` (which encoder it is) and, where it was trained, free `notes`.
-Tensors may be stored in half precision, and keep their type until they are copied into a model. Writing puts each file in place whole or not at all.
+Tensors may be stored in half precision, and keep their type until they are copied into a model. Writing puts each file in place
+whole or not at all.
 """
 
 from __future__ import annotations

@@ -70,12 +70,29 @@ def test_existing_target_is_kept_unless_told(hubert: Path, tmp_path: Path, capsy
     published.assert_same_tensors(read(target, "test").tensors, read(hubert, "test").tensors)
 
 
-def test_overwriting_removes_no_folder_that_holds_other_things(hubert: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/thesis.tex").write_text("mine")
-    with pytest.raises(UpstreamError, match=r"is not overwritten: it holds 'thesis\.tex'"):
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["thesis.md", "data.json"], r"it holds 'data\.json', 'thesis\.md', which is never written there"),
+        (["config.json", "model.safetensors", "notes.txt"], r"it holds 'notes\.txt'"),
+        (["config.json", "model.safetensors", "vocab.json/mine"], r"it holds 'vocab\.json'"),
+        (["config.json", "vocab.json"], r"it holds 'config\.json', 'vocab\.json' without 'model\.safetensors'"),
+        (["model.safetensors"], r"without 'config\.json'"),
+    ],
+)
+def test_overwriting_removes_no_folder_that_holds_other_things(files: list[str], words: str, hubert: Path, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(UpstreamError, match=rf"is not overwritten: .*{words}.*; give another name"):
         convert(hubert, tmp_path / "out", "native", overwrite=True)
-    assert (tmp_path / "out/thesis.tex").read_text() == "mine"
+    assert all((tmp_path / "out" / name).read_text() == "mine" for name in files)
+
+
+def test_overwriting_takes_an_empty_folder(hubert: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    convert(hubert, tmp_path / "out", "native", overwrite=True)
+    assert (tmp_path / "out/model.safetensors").is_file()
 
 
 def test_overwriting_replaces_the_whole_folder(hubert: Path, tmp_path: Path) -> None:
