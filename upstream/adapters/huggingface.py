@@ -6,6 +6,7 @@ Shape letters: B batch, T samples, F frames, D features, L hidden states.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +145,9 @@ class HuggingFace(Upstream):
         return states.view(len(encoded), len(wavs), -1, encoded.shape[-1])
 
     def configuration(self) -> dict[str, Any]:
-        """The encoder's part of the library's configuration, and how the input is normalised."""
+        """The encoder's part of the library's configuration, what decides its input, and the release that computes it."""
         kept = {key: value for key, value in self.model.config.to_diff_dict().items() if key not in NOT_THE_ENCODER}
-        return {"config": kept, "input": self.inputs.note}
+        return {"config": kept, "input": dict(self.inputs.settings), "transformers": version("transformers")}
 
 
 def _check_takes_waves(config: Any, where: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -40,6 +42,7 @@ class Inputs(nn.Module, ABC):
         window: samples that the model sees at a time, always that many; None for any length.
         batches: whether a padded batch gives each utterance the states that it has alone.
         note: how the input is normalised, in words.
+        settings: what decides the input besides the model's own configuration, for the fingerprint.
     """
 
     stride: int
@@ -47,6 +50,7 @@ class Inputs(nn.Module, ABC):
     window: int | None = None
     batches: bool
     note: str
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def frames(self, lengths: Tensor) -> Tensor:
@@ -71,6 +75,7 @@ class Waves(Inputs):
         published = preprocessor.values.get("return_attention_mask", layer_norm if preprocessor.file is None else False)
         self.masks = self.batches if padding == "alone" else bool(published)
         self.normalizes = preprocessor.file is not None and bool(preprocessor.values.get("do_normalize", True))
+        self.settings = {"normalizes": self.normalizes, "masks": self.masks}
         source = preprocessor.file or "no preprocessor_config.json"
         self.note = f"input normalisation: {'on' if self.normalizes else 'off'} ({source})"
 
@@ -124,6 +129,7 @@ class Filterbanks(Inputs):
                 f"{preprocessor.file or 'default input settings'}: {self.stacked} frames of {mels} mel bands are not the "
                 f"{config.feature_projection_input_dim} values that feature_projection_input_dim asks for"
             )
+        self.settings = {"num_mel_bins": mels, "stride": self.stacked}
         self.stride = self.stacked * KALDI_HOP
         self.minimum_samples = KALDI_WINDOW + (max(self.stacked, 2) - 1) * KALDI_HOP  # the unbiased variance needs two frames
         bank = mel_filter_bank(

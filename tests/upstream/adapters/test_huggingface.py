@@ -384,3 +384,20 @@ def test_a_fingerprint_does_not_depend_on_heads(tmp_path: Path) -> None:
     full = make.perturbed(transformers.HubertForCTC(transformers.HubertConfig(**LARGE)))
     prints = {upstream.fingerprint(upstream.load("hf", save(tmp_path / kind, model))) for kind, model in (("a", full), ("b", full.hubert))}
     assert len(prints) == 1
+
+
+def test_a_fingerprint_follows_what_decides_masks_and_the_librarys_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = theirs("wav2vec2 large")
+    folders = [save(tmp_path / str(masked), model, extractor("wav2vec2 large", return_attention_mask=masked)) for masked in (True, False)]
+    alone = {upstream.fingerprint(upstream.load("hf", folder)) for folder in folders}
+    assert len(alone) == 1  # padding is masked whatever the file says
+    assert len(alone | {upstream.fingerprint(upstream.load("hf", folder, padding="reference")) for folder in folders}) == 3
+    loaded = upstream.load("hf", folders[0])
+    monkeypatch.setattr("upstream.adapters.huggingface.version", lambda package: f"{package} 99.0")
+    assert upstream.fingerprint(loaded) not in alone
+
+
+def test_a_fingerprint_does_not_follow_where_the_input_settings_stand(tmp_path: Path) -> None:
+    save(tmp_path / "silent", theirs("hubert large"))
+    save(tmp_path / "said", theirs("hubert large"), extractor("hubert large", do_normalize=False))
+    assert len({upstream.fingerprint(upstream.load("hf", tmp_path / name)) for name in ("silent", "said")}) == 1
