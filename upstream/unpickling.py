@@ -37,6 +37,7 @@ HARMLESS = {
     *(("numpy", name) for name in ("dtype", "ndarray", "bool", "bool_", "str_")),
     *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
     *(("operator", "getitem"), ("_operator", "getitem"), ("array", "array"), ("logging", "getLogger"), ("re", "_compile")),
+    ("torch.serialization", "_get_layout"),  # of sparse tensors
 }
 
 

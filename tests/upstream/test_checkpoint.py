@@ -167,6 +167,14 @@ def test_plain_takes_what_contains_itself_and_what_is_deep(tmp_path: Path) -> No
         plain(deep)
 
 
+@FORMS
+def test_sparse_tensor_is_a_stub_and_no_danger(zipped: bool, tmp_path: Path) -> None:
+    content = {"sparse": torch.eye(3).to_sparse(), "dense": torch.ones(2)}
+    torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    read = read_checkpoint(tmp_path / "x.pt")
+    assert isinstance(read["sparse"], Stub) and torch.equal(read["dense"], torch.ones(2))
+
+
 def test_stub_keeps_what_it_is_given() -> None:
     stub = Stub(1, key=2)
     stub.append(3)
