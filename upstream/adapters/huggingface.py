@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from upstream.adapters.huggingface_folder import build_model, read_model_config, read_preprocessor, read_weights
-from upstream.adapters.huggingface_inputs import Filterbanks, Inputs, LogMelWindows, Waves, valid_positions
+from upstream.adapters.huggingface_inputs import Filterbanks, Inputs, LogMelWindows, Waves
 from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
+from upstream.layers.lengths import valid_frames
 from upstream.native import CONFIG_FILE, some
 
 SUPPORTED = (
@@ -94,19 +95,20 @@ class HuggingFace(Upstream):
             raise UpstreamError(f"{path}: model_type '{self.model.config.model_type}' gives states {found}, expected {expected}")
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Representation:
-        """Encode waveforms (B, T) with `lengths` (B,) valid samples each."""
+        """Encode waveforms (B, T) with `lengths` (B,) valid samples each, which may be on another device."""
         self.check_lengths(lengths)
-        lengths = lengths.long()
+        frames = self.inputs.frames(lengths.long())
+        longest = int(frames.max())
         wavs = wavs[:, : int(lengths.max())]
-        wavs = wavs.masked_fill(~valid_positions(lengths, wavs.shape[1]), 0.0)
-        frames = self.inputs.frames(lengths)
+        samples = lengths.to(wavs.device, torch.int64)
+        wavs = wavs.masked_fill(~valid_frames(samples, wavs.shape[1]), 0.0)
         if self.inputs.window is not None:
-            states = self._by_windows(wavs, lengths, self.inputs.window)[:, :, : int(frames.max())]
+            states = self._by_windows(wavs, samples, self.inputs.window)[:, :, :longest]
         elif self.inputs.batches or self.padding == "reference":
-            states = self._encode(wavs, lengths)
+            states = self._encode(wavs, samples)
         else:
-            states = self._by_lengths(wavs, lengths, int(frames.max()))
-        valid = valid_positions(frames, states.shape[2])
+            states = self._by_lengths(wavs, samples, longest)
+        valid = valid_frames(frames.to(states.device), states.shape[2])
         return Representation(states.masked_fill(~valid[None, :, :, None], 0.0), frames)
 
     def _encode(self, wavs: Tensor, lengths: Tensor) -> Tensor:

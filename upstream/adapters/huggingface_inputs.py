@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from upstream.adapters.huggingface_folder import SAMPLE_RATE, Preprocessor
 from upstream.base import Padding
 from upstream.errors import UpstreamError
+from upstream.layers.lengths import valid_frames
 
 EPS = 1e-7  # of all normalisations in the library
 # Model types without anything that looks past an utterance's end, where all norms are layer norms and padding is masked.
@@ -26,11 +27,6 @@ MASKED_TYPES = {"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"}
 KALDI_WINDOW, KALDI_HOP, KALDI_FFT = 400, 160, 512  # samples
 KALDI_FLOOR = torch.finfo(torch.float32).eps  # of the power in a band
 WHISPER_FFT, WHISPER_HOP = 400, 160
-
-
-def valid_positions(lengths: Tensor, size: int) -> Tensor:
-    """Mask (B, size): True before each length."""
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 class Inputs(nn.Module, ABC):
@@ -58,7 +54,7 @@ class Inputs(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, wavs: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Arguments of the model for wavs (B, T), zero past their `lengths` (B,)."""
+        """Arguments of the model for wavs (B, T), zero past their `lengths` (B,) on the same device."""
 
 
 class Waves(Inputs):
@@ -93,7 +89,7 @@ class Waves(Inputs):
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Without a mask the published normalisation takes the padding for part of the utterance."""
-        valid = valid_positions(lengths if self.masks else torch.full_like(lengths, wavs.shape[1]), wavs.shape[1])
+        valid = valid_frames(lengths if self.masks else torch.full_like(lengths, wavs.shape[1]), wavs.shape[1])
         if self.normalizes:
             wavs = _standardized(wavs, valid)
         return {"input_values": wavs, "attention_mask": valid.long()} if self.masks else {"input_values": wavs}
@@ -152,11 +148,11 @@ class Filterbanks(Inputs):
         """Normalised over all frames, then stacked."""
         with torch.autocast(wavs.device.type, enabled=False):
             bands = self._log_mel(wavs)
-            valid = valid_positions(self._bands(lengths), bands.shape[1])
+            valid = valid_frames(self._bands(lengths), bands.shape[1])
             bands = _standardized(bands, valid[:, :, None], unbiased=True)
         size = bands.shape[1] // self.stacked
         features = bands[:, : size * self.stacked].reshape(len(bands), size, -1)
-        return {"input_features": features, "attention_mask": valid_positions(self.frames(lengths), size).long()}
+        return {"input_features": features, "attention_mask": valid_frames(self.frames(lengths), size).long()}
 
     def _log_mel(self, wavs: Tensor) -> Tensor:
         """Log mel bands (B, F, M), in float64 and then rounded, as the library does; Kaldi's waveforms span the 16-bit integers."""

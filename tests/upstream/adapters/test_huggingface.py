@@ -183,6 +183,30 @@ def test_training_reaches_every_weight_and_keeps_every_state(folder: Path) -> No
     assert not idle
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["wav2vec2 base", "wav2vec2 large"])
+def test_lengths_may_be_on_another_device_than_the_waveforms(name: str, tmp_path: Path) -> None:
+    model = HuggingFace.from_checkpoint(save(tmp_path, theirs(name), extractor(name)), "reference").to("meta")
+    seen: list[Tensor] = []
+    model.inputs.register_forward_pre_hook(lambda _, arguments: seen.extend(arguments))
+    wavs, lengths = make.waveforms(9_000, 8_000)
+    made = model(wavs.to("meta"), lengths)
+    assert (made.hidden_states.device.type, made.lengths.device.type) == ("meta", "cpu")
+    assert {tensor.device.type for tensor in seen} == {"meta"}
+
+
+@torch.no_grad()
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_lengths_on_the_cpu_serve_waveforms_on_the_gpu(folder: Path) -> None:
+    wavs, lengths = make.waveforms(9_000, 8_000, 8_000)
+    for padding in ("alone", "reference"):
+        model = HuggingFace.from_checkpoint(folder, padding)  # type: ignore[arg-type]
+        expected = model(wavs, lengths)
+        made = model.cuda()(wavs.cuda(), lengths)
+        assert made.lengths.tolist() == expected.lengths.tolist()
+        assert make.relative_error(made.hidden_states.cpu(), expected.hidden_states) < 1e-3
+
+
 def test_silence_is_finite(folder: Path) -> None:
     made = HuggingFace.from_checkpoint(folder)(torch.zeros(1, 9_000), torch.tensor([9_000]))
     assert made.hidden_states.isfinite().all()
