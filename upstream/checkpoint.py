@@ -29,6 +29,7 @@ __all__ = ["Stub", "plain", "read_checkpoint"]
 ZIP_START = b"PK\x03\x04"
 TAR_SIGN = slice(257, 262), b"ustar"
 OLD_FORMAT = 0x1950A86A20F9469CFC6C, 1001  # what such a file starts with: a number that tells it, and the format's version
+MOST_VALUES, LONG_TEXT = 1_000_000, 64  # of a configuration; so many characters more count as one more value
 OTHER_STARTS = {  # what is often found under a checkpoint's name
     b"<": "is a web page",
     b"version https://git-lfs": "is a Git LFS pointer",
@@ -157,47 +158,80 @@ def plain(value: Any) -> Any:
     itself is None there. Tensors stay.
 
     Raises:
-        UpstreamError: nested deeper than Python can follow.
+        UpstreamError: nested deeper than Python can follow, or larger than `MOST_VALUES` when written out.
     """
     try:
-        return _plain(value, {})
+        converter = _Converter()
+        made = converter.plain(value)
+        converter.check_size(made)
     except RecursionError:
         raise UpstreamError("a configuration in the checkpoint is nested too deeply; save its tensors alone and load that file") from None
+    return made
 
 
-def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """The same, converting once what is in several places."""
-    if isinstance(value, (date, timedelta)):
-        return value.isoformat() if isinstance(value, date) else value.total_seconds()
-    if isinstance(value, type) and issubclass(value, Stub):
-        return value.path
-    if not isinstance(value, (Stub, Mapping, list, tuple, set, frozenset)):
-        return str(value) if isinstance(value, (torch.dtype, Maker)) else value
-    if id(value) not in done:
-        done[id(value)] = None
-        done[id(value)] = _plain_object(value, done) if isinstance(value, Stub) else _plain_container(value, done)
-    return done[id(value)]
+class _Converter:
+    """Converts once what is in several places, and counts it in each: a small file can name one list very often."""
 
+    def __init__(self) -> None:
+        self._done: dict[int, Any] = {}  # by the object; keeps what it gives alive, so that no two have one id
+        self._sizes: dict[int, int] = {}  # by what it gave
+        self._texts: dict[int, str] = {}
 
-def _plain_container(value: Any, done: dict[int, Any]) -> Any:
-    if not isinstance(value, Mapping):
-        return [_plain(item, done) for item in value]
-    pairs = ((_plain(key, done), _plain(item, done)) for key, item in value.items())
-    return {str(key) if isinstance(key, (dict, list)) else key: item for key, item in pairs}
+    def plain(self, value: Any) -> Any:
+        if isinstance(value, (date, timedelta)):
+            return value.isoformat() if isinstance(value, date) else value.total_seconds()
+        if isinstance(value, type) and issubclass(value, Stub):
+            return value.path
+        if not isinstance(value, (Stub, Mapping, list, tuple, set, frozenset)):
+            return str(value) if isinstance(value, (torch.dtype, Maker)) else value
+        if id(value) not in self._done:
+            self._done[id(value)] = None
+            self._done[id(value)] = self._object(value) if isinstance(value, Stub) else self._container(value)
+        return self._done[id(value)]
 
+    def check_size(self, made: Any) -> None:
+        """Refuse what has too many values, counted in every place where they are."""
+        if self._size(made) > MOST_VALUES:
+            raise UpstreamError(
+                f"a configuration in the checkpoint has more than {MOST_VALUES:,} values, as no model's has; "
+                "save its tensors alone and load that file"
+            )
 
-def _plain_object(stub: Stub, done: dict[int, Any]) -> Any:
-    for name in ("_content", "_val"):  # of OmegaConf's containers and of its nodes
-        if name in stub.attributes:
-            return _plain(stub.attributes[name], done)
-    if stub.path.endswith(".Dictionary") and "symbols" in stub.attributes:
-        return {"symbols": _plain(stub.attributes["symbols"], done)}
-    if stub.path == "numpy.dtype":
-        return stub.arguments[0]
-    if stub.attributes or stub.entries:
-        return _plain_container(stub.attributes, done) | _plain_container(stub.entries, done)
-    if stub.elements:
-        return _plain_container(stub.elements, done)
-    if len(stub.arguments) == 1:
-        return _plain(stub.arguments[0], done)
-    return _plain_container(stub.arguments, done) if stub.arguments else {}
+    def _size(self, made: Any) -> int:
+        if isinstance(made, str):
+            return 1 + len(made) // LONG_TEXT
+        if not isinstance(made, (dict, list)):
+            return 1
+        if id(made) not in self._sizes:
+            items = made if isinstance(made, list) else (part for pair in made.items() for part in pair)
+            self._sizes[id(made)] = 1 + sum(map(self._size, items))
+        return self._sizes[id(made)]
+
+    def _container(self, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return [self.plain(item) for item in value]
+        return {self._key(self.plain(key)): self.plain(item) for key, item in value.items()}
+
+    def _key(self, made: Any) -> Any:
+        if not isinstance(made, (dict, list)):
+            return made
+        if id(made) not in self._texts:
+            self.check_size(made)
+            self._texts[id(made)] = str(made)
+        return self._texts[id(made)]
+
+    def _object(self, stub: Stub) -> Any:
+        for name in ("_content", "_val"):  # of OmegaConf's containers and of its nodes
+            if name in stub.attributes:
+                return self.plain(stub.attributes[name])
+        if stub.path.endswith(".Dictionary") and "symbols" in stub.attributes:
+            return {"symbols": self.plain(stub.attributes["symbols"])}
+        if stub.path == "numpy.dtype":
+            return stub.arguments[0]
+        if stub.attributes or stub.entries:
+            return self._container(stub.attributes) | self._container(stub.entries)
+        if stub.elements:
+            return self._container(stub.elements)
+        if len(stub.arguments) == 1:
+            return self.plain(stub.arguments[0])
+        return self._container(stub.arguments) if stub.arguments else {}

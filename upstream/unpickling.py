@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import pickle
+import pickletools
 import re
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -39,6 +40,8 @@ HARMLESS = {
     *(("operator", "getitem"), ("_operator", "getitem"), ("array", "array"), ("logging", "getLogger"), ("re", "_compile")),
     ("torch.serialization", "_get_layout"),  # of sparse tensors
 }
+
+NUMBERING = {"PUT", "BINPUT", "LONG_BINPUT"}  # operations that keep an object under a number that they give
 
 
 class Refused(pickle.UnpicklingError):
@@ -131,8 +134,13 @@ class Unpickler(pickle.Unpickler):
 
     def __init__(self, file: BinaryIO, storage: ReadStorage) -> None:
         super().__init__(file, encoding="utf-8", errors="surrogateescape")  # of strings written by Python 2
-        self._storage = storage
+        self._file, self._storage = file, storage
         self._stubs: dict[str, type[Stub]] = {}
+
+    def load(self) -> Any:
+        """What the pickle holds."""
+        _check_memo(self._file)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a class or function that the file names."""
@@ -160,6 +168,16 @@ class Unpickler(pickle.Unpickler):
             _, offset, elements = pid[5]
             storage = storage.narrow(0, offset, elements)
         return storage
+
+
+def _check_memo(file: BinaryIO) -> None:
+    """Refuse a pickle that numbers an object beyond its own length: the reader would make room for as many objects."""
+    start = file.tell()
+    numbers = (argument for opcode, argument, _ in pickletools.genops(file) if opcode.name in NUMBERING)
+    highest, length = max(numbers, default=0), file.tell() - start
+    file.seek(start)
+    if highest > length:
+        raise pickle.UnpicklingError(f"it numbers an object {highest:,} in {length:,} bytes")
 
 
 def _is_refused(module: str, name: str) -> bool:

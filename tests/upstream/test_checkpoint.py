@@ -153,18 +153,40 @@ def test_names_and_texts_of_python_2_are_read(tmp_path: Path) -> None:
 
 
 def test_plain_takes_what_contains_itself_and_what_is_deep(tmp_path: Path) -> None:
-    loop, deep, wide = argparse.Namespace(x=1), [], [0]
+    loop, deep = argparse.Namespace(x=1), []
     loop.itself = loop
-    for _ in range(100):
-        wide = [wide, wide]  # 2¹⁰⁰ numbers
-    torch.save({"loop": loop, "wide": wide}, tmp_path / "x.pt")
-    content = read_checkpoint(tmp_path / "x.pt")
-    assert plain(content["loop"]) == {"x": 1, "itself": None}
-    assert plain(content["wide"])[0] is not None
+    torch.save(loop, tmp_path / "x.pt")
+    assert plain(read_checkpoint(tmp_path / "x.pt")) == {"x": 1, "itself": None}
     for _ in range(100_000):
         deep = [deep]
     with pytest.raises(UpstreamError, match="nested too deeply"):
         plain(deep)
+
+
+@pytest.mark.parametrize("kind", ["lists", "keys", "texts"])
+def test_what_grows_when_it_is_written_out_is_refused(kind: str, tmp_path: Path) -> None:
+    bomb: Any = ["0"]
+    for _ in range(100):
+        bomb = [bomb, bomb]  # 2¹⁰⁰ texts
+    text = "a" * 1_000_000
+    bombs = {"lists": bomb, "keys": {Keyed(bomb): 1}, "texts": [text] * 1_000}
+    torch.save({"cfg": {"x": bombs[kind]}}, tmp_path / "x.pt")
+    content = read_checkpoint(tmp_path / "x.pt")
+    with pytest.raises(UpstreamError, match="has more than 1,000,000 values"):
+        plain(content["cfg"])
+
+
+class Keyed(Plain):
+    """An object of a class that is not loaded, which may be a key."""
+
+    def __init__(self, content: Any) -> None:
+        super().__init__(_content=content)
+
+
+def test_values_in_several_places_are_kept_in_each(tmp_path: Path) -> None:
+    layers = [(512, 3, 2)]
+    torch.save({"a": layers, "b": [layers, layers], (1, 2): 3}, tmp_path / "x.pt")
+    assert plain(read_checkpoint(tmp_path / "x.pt")) == {"a": [[512, 3, 2]], "b": [[[512, 3, 2]]] * 2, "[1, 2]": 3}
 
 
 @FORMS

@@ -12,6 +12,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,17 @@ def test_functions_of_other_packages_are_not_called(tmp_path: Path) -> None:
     content = read_checkpoint(path)
     assert isinstance(content["called"], Stub) and content["called"].arguments == ("name",)
     assert content["twice"].path == "tests.upstream.make.tera()" and content["twice"].arguments == (1,)
+
+
+@pytest.mark.parametrize("operation", [b"r" + (60_000_000).to_bytes(4, "little"), b"p60000000\n"])
+def test_few_bytes_take_no_room_for_many_objects(operation: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    path.write_bytes(b"\x80\x02N" + operation + b".")
+    tracemalloc.start()
+    with pytest.raises(UpstreamError, match=r"x\.pt: is not a readable checkpoint \(it numbers an object 60,000,000 in \d+ bytes\)"):
+        read_checkpoint(path)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
 
 
 def test_nothing_is_imported_because_a_file_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
