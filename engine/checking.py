@@ -6,10 +6,13 @@ import shutil
 import time
 from dataclasses import replace
 
+from lhotse.cut import Cut
+
 from corpus.batching import Position, stream
 from engine import results, sources
 from engine.learners import cropped
 from engine.session import HeadSession, headline, trained_parameters
+from engine.store import choosing
 
 
 def report(session: HeadSession) -> str:
@@ -22,8 +25,7 @@ def report(session: HeadSession) -> str:
         if not session.task.unavailable(split)
     }
     hours = {split: sum(cut.duration for cut in cuts) / 3600 for split, cuts in splits.items()}
-    size = sources.estimate_bytes(encoder, 3600 * sum(hours.values()))
-    stored, why = (False, "the upstream trains") if session.frozen is None else sources.should_store(config.store, size)
+    stored, why = _is_stored(session, [cut for cuts in splits.values() for cut in cuts])
     _, first = next(stream(splits[train_split], config.corpus.batching, plan.arguments.seed, Position(0, 0), session.task.label))
     loaded = session.live(train_split).load([cropped(cut, session.task.crop_seconds(cut), cut.id) for cut in first])
     loss, encoding, update = _timed_update(session, loaded)
@@ -45,6 +47,17 @@ def report(session: HeadSession) -> str:
         "free disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GB",
     }
     return "\n".join([headline(session), *(f"  {name:<20} {value}" for name, value in rows.items())])
+
+
+def _is_stored(session: HeadSession, cuts: list[Cut]) -> tuple[bool, str]:
+    """Whether there would be a store, speed apart, and why."""
+    config = session.config.store
+    if session.frozen is None or config.mode == "off":
+        return False, "the upstream trains" if session.frozen is None else "--store off"
+    reduction = session.reduction()
+    size = sources.estimate_bytes(session.encoder, cuts, reduction)
+    fits, sizes = choosing.room(config, choosing.Demand(size, 0, sources.seconds(cuts), 1))
+    return fits, f"{reduction}, {sizes}"
 
 
 def _timed_update(session: HeadSession, loaded: sources.Loaded) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from engine import aliases, extraction, listing, sweep
+from engine import aliases, extraction, listing, stores, sweep
 from engine.errors import ConfigError
 from engine.plan import Plan, experiment_folder, plan_evaluation, plan_search, plan_training, search_task
 from upstream.registry import Registry
@@ -20,6 +20,10 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
     if args.describe:
         print(listing.card(args.describe, tasks))
         return 0
+    if (command := stores.asked_for(args)) is not None:
+        text, status = stores.run(command, args)
+        print(text)
+        return status
     if args.mode is None:
         raise ConfigError("-m is not given: train, evaluate, inference or extract (-h shows examples)")
     if args.mode == "extract":

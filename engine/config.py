@@ -137,12 +137,18 @@ class Store(Block):
     """Representations of a frozen upstream kept on disk between epochs and runs.
 
     Attributes:
-        mode: `auto` stores where the size is within `limit` and half of the free disk; `frames` insists; `off` never stores.
-        limit: bytes, or a size such as `10G`.
+        mode: `auto` stores means over frames where they are all that the head needs, else the frames where there is room and reading
+            them is faster than encoding anew; `frames` and `pooled` insist; `off` never stores.
+        limit: largest store of a split, in bytes or as a size such as `50G`. Half of the free disk is another limit.
+        dtype: of stored frames. `float16` and `bfloat16` take half the room and are not exact; means are always float32.
+        crops: parts of each longer training utterance that are drawn once and stored, where a task trains on random parts; 0 draws a new
+            part at every step and encodes it, as published.
     """
 
-    mode: Literal["auto", "frames", "off"] = "auto"
-    limit: str = "10G"
+    mode: Literal["auto", "frames", "pooled", "off"] = "auto"
+    limit: str = "50G"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    crops: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _size(self) -> Store:

@@ -43,7 +43,7 @@ def evaluate(plan: Plan, args: argparse.Namespace) -> Entries | None:
         if plan.is_experiment and session.task.chosen_on_test and split == session.task.test_split:
             entries |= _choose_on_test(session, plan.checkpoint.parent)
             continue
-        source = session.source(split) if args.store else session.live(split)
+        source = session.source(split, uses=1) if args.store else session.live(split)
         entries[split] = evaluate_split(session, split, plan.checkpoint, plan.state, source=source)
     return entries if session.main else None
 
@@ -66,7 +66,7 @@ def _choose_on_test(session: HeadSession, folder: Path) -> Entries:
     """Every saved checkpoint on the test split, the best one kept as `test`, as the benchmark's script does; beside it, as
     `test-dev-selected`, the checkpoint that was the best one on the development split."""
     split, main = session.task.test_split, session.task.metrics[0]
-    source = session.source(split)
+    source = session.source(split, uses=len(experiment.states(folder)) + 1)
     found: list[tuple[float, Path]] = []
     for path in experiment.states(folder):
         session.load_weights(checkpoint.load(path), path)
@@ -104,8 +104,9 @@ def evaluate_split(
         name: of the entry, where it is not the split's.
         selection: `dev`, `test` or `last`; by default as the checkpoint's name says.
     """
+    source = source or session.live(split)
     outcome, task = session.evaluate(split, source), session.task
-    entry = _entry(session, outcome, path, state, fingerprint(session.cuts(split)))
+    entry = _entry(session, outcome, path, state, split, source)
     entry["selection"] = selection or ("dev" if path.name == task.best_checkpoint else "last")
     if session.main:
         folder = session.plan.folder
@@ -114,12 +115,15 @@ def evaluate_split(
     return entry
 
 
-def _entry(session: HeadSession, outcome: Evaluation, path: Path, state: dict[str, Any], corpus: str) -> dict[str, Any]:
-    fingerprints = {"upstream": session.current_fingerprint(), "corpus": corpus}
+def _entry(
+    session: HeadSession, outcome: Evaluation, path: Path, state: dict[str, Any], split: str, source: Source
+) -> dict[str, Any]:  # fmt: skip
+    fingerprints = {"upstream": session.current_fingerprint(), "corpus": fingerprint(session.cuts(split))}
     cost = results.Cost(outcome.seconds, results.peak_memory_bytes(), 0)
     return results.entry(
         session.task.metrics, outcome.scores, utterances=len(outcome.predictions), checkpoint=path.name, step=state["Step"],
-        selection="last", demo=session.plan.arguments.demo, fingerprints=fingerprints, cost=cost,
+        selection="last", demo=session.plan.arguments.demo, fingerprints=fingerprints,
+        store=source.origin.record(), cost=cost,
     )  # fmt: skip
 
 
@@ -137,5 +141,6 @@ def record(session: HeadSession, state: dict[str, Any]) -> dict[str, Any]:
         "seed": arguments["seed"],
         "versions": results.versions(),
         "fingerprints": state["Fingerprints"],
+        "store": state.get("Store", {}).get(session.task.train_split, {}),
         "cost": asdict(results.Cost(run["seconds"], run["peak_memory_bytes"], trained_parameters(session))),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from accelerate import Accelerator
@@ -26,20 +26,28 @@ class HeadLearner:
 
     Args:
         watched: for each split evaluated during training, its source and its batches.
+        crops: where a task trains on random parts of utterances, how many of each are stored; 0 where every one is new.
     """
 
     def __init__(
         self, evaluator: Evaluator, cuts: CutSet, batching: Batching, seed: int, source: Source,
-        watched: Mapping[str, tuple[Source, Sequence[Sequence[Cut]]]],
+        watched: Mapping[str, tuple[Source, Sequence[Sequence[Cut]]]], crops: int = 0,
     ) -> None:  # fmt: skip
         self.evaluator, self.cuts, self.batching, self.seed, self.source, self.watched = evaluator, cuts, batching, seed, source, watched
+        self.crops = crops
         self.module: Probe = evaluator.probe
 
     def stream(self, start: Position) -> Iterator[tuple[Position, Sequence[Cut]]]:
         task, at = self.evaluator.task, start
         for after, cuts in stream(self.cuts, self.batching, self.seed, start, task.label):
-            yield after, [cropped(cut, task.crop_seconds(cut), f"{self.seed}/{at}/{place}") for place, cut in enumerate(cuts)]
+            yield after, [self._heard(cut, task.crop_seconds(cut), f"{self.seed}/{at}/{place}") for place, cut in enumerate(cuts)]
             at = after
+
+    def _heard(self, cut: Cut, seconds: float | None, key: str) -> Cut:
+        """What a step hears of an utterance: a part drawn by `key`, from all places or from the stored ones."""
+        if self.crops:
+            return crop(cut, seconds, random.Random(key).randrange(self.crops))
+        return cropped(cut, seconds, key)
 
     def load(self, cuts: Sequence[Cut]) -> Loaded:
         return self.source.load(cuts)
@@ -75,6 +83,22 @@ def cropped(cut: Cut, seconds: float | None, key: str) -> Cut:
     samples, rate = round(seconds * cut.sampling_rate), cut.sampling_rate
     first = random.Random(key).randint(0, round(cut.duration * rate) - samples)
     return fastcopy(cut, id=f"{cut.id}@{first}", start=cut.start + first / rate, duration=samples / rate)
+
+
+def crop(cut: Cut, seconds: float | None, number: int) -> Cut:
+    """One of the parts of an utterance that are stored."""
+    return cropped(cut, seconds, f"{cut.id}/{number}")
+
+
+def storable(cuts: Iterable[Cut], seconds: Callable[[Cut], float | None], crops: int) -> list[Cut]:
+    """What may be stored of training utterances: whole ones, and so many parts of those that are heard in part."""
+    found: dict[str, Cut] = {}
+    for cut in cuts:
+        length = seconds(cut)
+        whole = length is None or cut.duration <= length
+        parts = [cut] if whole else [crop(cut, length, number) for number in range(crops)]
+        found |= {part.id: part for part in parts}
+    return list(found.values())
 
 
 class ObjectiveLearner:

@@ -110,8 +110,12 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--data", type=Path, metavar="DIR", help="folder that holds LibriSpeech/ and the like (or WEIR_DATA)")
     add("--demo", action="store_true", default=None, help="the built-in corpora, whatever WEIR_DATA says")
-    add("--store", choices=("auto", "frames", "off"), help="keep the frozen upstream's representations on disk")
-    add("--store-limit", metavar="SIZE", help="largest store, such as 50G")
+    add("--store", choices=("auto", "frames", "pooled", "off"), help="keep the frozen upstream's representations on disk (default: auto)")
+    add("--store-limit", metavar="SIZE", help="largest store of a split (default: 50G)")
+    add("--store-list", action="store_true", default=None, help="list what is stored")
+    add("--store-prune", action="store_true", default=None, help="remove what no run finished, or what --older-than says")
+    add("--older-than", type=float, metavar="DAYS", help="prune what was not used for so long, finished or not")
+    add("--store-verify", action="store_true", default=None, help="read everything that is stored and take out what is damaged")
 
 
 def _add_extraction(parser: argparse.ArgumentParser) -> None:

@@ -240,8 +240,8 @@ def _checked(task: type[Task], config: TaskConfig, arguments: Arguments) -> Task
     manifests = config.corpus.manifests
     if manifests and arguments.demo:
         raise ConfigError("config.corpus.manifests names own data and --demo the built-in corpora: give one of them")
-    if arguments.upstream_trainable and config.store.mode == "frames":
-        raise ConfigError("--store frames keeps what a frozen upstream gives, and -f trains it: give one of them")
+    if arguments.upstream_trainable and config.store.mode in ("frames", "pooled"):
+        raise ConfigError(f"--store {config.store.mode} keeps what a frozen upstream gives, and -f trains it: give one of them")
     quirks = [quirk.name for quirk in task.quirks]
     for name in config.quirks:
         if name not in quirks:

@@ -62,9 +62,9 @@ def metric_entries(metrics: Sequence[Metric], scores: Mapping[str, Score]) -> di
 
 def entry(
     metrics: Sequence[Metric], scores: Mapping[str, Score], *, utterances: int, checkpoint: str, step: int,
-    selection: str, demo: bool, fingerprints: Mapping[str, str], cost: Cost,
+    selection: str, demo: bool, fingerprints: Mapping[str, str], store: Mapping[str, Any], cost: Cost,
 ) -> dict[str, Any]:  # fmt: skip
-    """A split's entry, made now."""
+    """A split's entry, made now; `store` says where its representations came from."""
     return {
         "metrics": metric_entries(metrics, scores),
         "utterances": utterances,
@@ -74,6 +74,7 @@ def entry(
         "demo": demo,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "fingerprints": dict(fingerprints),
+        "store": dict(store),
         "versions": versions(),
         "cost": asdict(cost),
     }

@@ -57,6 +57,7 @@ class Search:
         if chosen is not None:
             check_layer(chosen, len(every))
         self.layers = list(every) if chosen is None else [every[chosen]]
+        self.store: dict[str, Any] = {}
 
     def prepare_folder(self) -> None:
         session, folder = self.session, self.session.plan.folder
@@ -68,7 +69,8 @@ class Search:
     def run(self) -> evaluating.Entries:
         """Every layer on every split; the entries of the best one, which are written."""
         cuts = {cut.id: cut for split in self.splits for cut in self.session.cuts(split)}
-        source = self.session.source(self.splits[0], list(cuts.values()))
+        source = self.session.source(self.splits[0], list(cuts.values()), uses=len(self.layers))
+        self.store = source.origin.record()
         main = self.task.metrics[0]
         values: dict[str, list[float]] = {split: [] for split in self.splits}
         best: tuple[float, int] | None = None
@@ -111,7 +113,7 @@ class Search:
         fingerprints = {"upstream": session.upstream_fingerprint, "corpus": fingerprint(session.cuts(split))}
         entry = results.entry(
             self.task.metrics, scores, utterances=len(rows), checkpoint=f"layer {layer}", step=0, selection="dev",
-            demo=session.plan.arguments.demo, fingerprints=fingerprints, cost=self._cost(),
+            demo=session.plan.arguments.demo, fingerprints=fingerprints, store=self.store, cost=self._cost(),
         )  # fmt: skip
         predictions.write(session.plan.folder, split, rows)
         results.update(session.plan.folder, self._record(), split, entry)
@@ -134,5 +136,6 @@ class Search:
             "seed": arguments.seed,
             "versions": results.versions(),
             "fingerprints": {"upstream": session.upstream_fingerprint, "corpus": corpus},
+            "store": self.store,
             "cost": asdict(self._cost()),
         }

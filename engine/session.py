@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from lhotse.cut import Cut
 import upstream
 from corpus.batching import evaluation_batches
 from corpus.errors import DataError
-from corpus.fingerprint import file_states, fingerprint
-from engine import checkpoint, experiment, sources, store
+from engine import checkpoint, experiment, sources
 from engine.config import DownstreamConfig
 from engine.data import demo_folder
 from engine.device import accelerator as build_accelerator
@@ -24,7 +24,10 @@ from engine.evaluation import MAX_CUTS, Evaluation, Evaluator, Ran
 from engine.plan import Plan
 from engine.probe import Probe
 from engine.randomness import seed_all
+from engine.sources import Origin
 from engine.specaug import SpecAugment
+from engine.store.reduction import Reduction
+from engine.storing import Storage, Wanted
 from engine.task import FRAME_ROUNDING, PADDED_TIME_MASKS, Classes, HeadTask, Setting, Task
 from upstream.featurizer import Featurizer
 
@@ -32,7 +35,12 @@ log = logging.getLogger("weir")
 
 
 class Session:
-    """One plan, built on this process's device: task, data, upstream, and where its representations come from."""
+    """One plan, built on this process's device: task, data, upstream, and where its representations come from.
+
+    Attributes:
+        frozen: the upstream where it only encodes; None where it trains.
+        origins: where the representations of each split came from that a source was asked for.
+    """
 
     def __init__(self, plan: Plan, device: str | None, audio_only: bool = False) -> None:
         arguments = plan.arguments
@@ -55,6 +63,8 @@ class Session:
         self.config = plan.config.model_copy(update={"corpus": corpus})
         self.task: Task = plan.task(corpus, self.config.head, self._setting({}))
         self._cuts: dict[str, CutSet] = {}
+        self.origins: dict[str, Origin] = {}
+        self.storage = self._build_storage()
 
     @property
     def main(self) -> bool:
@@ -99,40 +109,61 @@ class Session:
         """The batches in which a split is evaluated and stored: the same ones, so that stored equals live."""
         return evaluation_batches(cuts, self.config.runner.eval_batch_seconds, MAX_CUTS)
 
-    def source(self, split: str, cuts: Sequence[Cut] | None = None) -> sources.Source:
+    def source(self, split: str, cuts: Sequence[Cut] | None = None, uses: float | None = None) -> sources.Source:
         """Where the representations of a split come from: the store where it pays, else live.
 
         Args:
             cuts: what may be stored; None for the whole split. The rest is computed as it is needed.
+            uses: how often each utterance will be needed; None for as often as training needs it.
         """
-        live = self.live(split)
+        stored, reduction = None, self.reduction()
         cuts = list(self.cuts(split)) if cuts is None else cuts
-        if self.frozen is None or not cuts:
-            return live
-        size = sources.estimate_bytes(self.encoder, sum(cut.duration for cut in cuts))
-        folder = store.location(self.upstream_fingerprint, f"{fingerprint(cuts)}/{file_states(cuts)}", self._compute_key())
-        there = self.config.store.mode != "off" and (folder / "index.json").exists()
-        # What is stored already is used however full the disk is now, so that a resumed run reads what it read before.
-        chosen, why = (True, f"{size / 2**30:.2f} GB of frames") if there else sources.should_store(self.config.store, size)
-        if not chosen:
-            log.info("%s: encoded at every step (%s)", split, why)
-            return live
-        found = "read from the store" if there else "encoded once and stored"
-        log.info("%s: %s (%s)", split, found, why)
-        with self.accelerator.main_process_first():
-            if (folder / "index.json").exists():
-                stored = store.Store(folder)
-            else:
-                stored = sources.build_store(folder, self.frozen, self.evaluation_batches(cuts), f"encode {split}", not self.main)
-        return sources.Stored(stored, live)
+        if self.storage is None:
+            origin = Origin("live", True, "the upstream trains", "none" if self.encoder.padding == "alone" else "reference")
+        elif not cuts:
+            origin = self.live(split).origin
+        else:
+            count = self._crops(split)
+            wanted = Wanted(
+                split, cuts, self.evaluation_batches(cuts), reduction, lambda: self._uses(split) if uses is None else uses, count
+            )
+            stored, origin = self.storage.open(wanted)
+        self.origins[split] = origin
+        live = self.live(split, origin)
+        return live if stored is None else sources.Stored(stored, live, reduction, origin)
 
-    def live(self, split: str) -> sources.Live:
+    def live(self, split: str, origin: Origin | None = None) -> sources.Live:
         """Representations computed as they are needed."""
-        return sources.Live(self.encoder.minimum_samples)
+        return sources.Live(self.encoder.minimum_samples, None, origin or self._unstored())
 
-    def _compute_key(self) -> str:
-        """What else decides stored values to the last bit: precision, kind of device, and how utterances are batched."""
-        return f"{self.plan.arguments.precision}/{self.device.type}/{self.config.runner.eval_batch_seconds}/{MAX_CUTS}"
+    def _unstored(self) -> Origin:
+        return Origin("live", True, "encoded as it is needed", "none" if self.encoder.padding == "alone" else "reference")
+
+    def reduction(self) -> Reduction:
+        """What is kept of a representation. Raises ConfigError where the configuration insists on means that are not enough."""
+        if self.config.store.mode == "pooled":
+            raise ConfigError(f"--store pooled: {self.task.name} needs every frame here, not their mean; give auto, frames or off")
+        return Reduction(dtype=self.config.store.dtype)
+
+    def _uses(self, split: str) -> float:
+        """About how often each utterance of a split is needed."""
+        return 1.0
+
+    def _crops(self, split: str) -> int:
+        """How many parts of longer utterances are stored."""
+        return 0
+
+    def _build_storage(self) -> Storage | None:
+        if self.frozen is None:
+            return None
+        arguments, state = self.plan.arguments, self.plan.state or {}
+        # What decides stored values to the last bit beside the audio: weights, precision, kind of device, and the batches.
+        deciding = (self.upstream_fingerprint, arguments.precision, self.device.type, self.config.runner.eval_batch_seconds, MAX_CUTS)
+        weights = f" ({Path(arguments.upstream_ckpt).name})" if arguments.upstream_ckpt else ""
+        return Storage(
+            self.config.store, self.frozen, self.accelerator, deciding="/".join(map(str, deciding)),
+            title=f"{arguments.upstream}{weights}: {self.task.name}", earlier=state.get("Store", {}),
+        )  # fmt: skip
 
 
 class HeadSession(Session):
@@ -164,8 +195,30 @@ class HeadSession(Session):
         trained = encoder if arguments.upstream_trainable else None
         return Probe(featurizer, head, specaug, trained, stride=encoder.stride if self.task.keeps(FRAME_ROUNDING) else None)
 
-    def live(self, split: str) -> sources.Live:
-        return sources.Live(self.encoder.minimum_samples, self.task.label if self.task.is_labelled(split) else None)
+    def live(self, split: str, origin: Origin | None = None) -> sources.Live:
+        label = self.task.label if self.task.is_labelled(split) else None
+        return sources.Live(self.encoder.minimum_samples, label, origin or self._unstored())
+
+    def reduction(self) -> Reduction:
+        if self.probe.pools and self.config.store.mode in ("auto", "pooled"):
+            return Reduction("pooled", stride=self.probe.stride)
+        return super().reduction()
+
+    def _uses(self, split: str) -> float:
+        runner, task = self.config.runner, self.task
+        if split != task.train_split:
+            return math.ceil(runner.total_steps / runner.eval_step)
+        cuts, batching = self.cuts(split), self.config.corpus.batching
+        by_time = batching.max_seconds * len(cuts) / sources.seconds(cuts) if batching.max_seconds else math.inf
+        batches = runner.total_steps * runner.gradient_accumulate_steps * self.accelerator.num_processes
+        return batches * min(batching.batch_size or math.inf, by_time) / len(cuts)
+
+    def _crops(self, split: str) -> int:
+        task, crops = self.task, self.config.store.crops
+        if split != task.train_split or not crops:
+            return 0
+        varied = any((length := task.crop_seconds(cut)) is not None and cut.duration > length for cut in self.cuts(split))
+        return crops if varied else 0
 
     def evaluate(self, split: str, source: sources.Source | None = None) -> Evaluation:
         """Predictions and scores of a split with the weights of now."""

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from lhotse.cut import Cut
 from torch import Tensor
 from tqdm import tqdm
 
 from corpus.batch import Batch, load_batch
 from corpus.errors import DataError
-from engine import store
-from engine.config import Store
-from engine.errors import ConfigError
+from engine.prefetch import prefetch
+from engine.store import writing
+from engine.store.reading import Store
+from engine.store.reduction import Reduction
 from upstream.base import Representation, Upstream
+
+FRAMES = Reduction()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a split's representations came from: `store` in results.json. Nothing in it changes from one run of a command to the next.
+
+    Attributes:
+        reduction: `live`, or what the store keeps.
+        exact: whether computing them live, in whatever batches, gives the same numbers up to float error.
+        why: they were stored so or not at all, or are not exact.
+        padding: `none` where each utterance is encoded as if by itself, else `reference`.
+    """
+
+    reduction: str
+    exact: bool
+    why: str
+    padding: str
+
+    def record(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+UNSTORED = Origin("live", True, "nothing is stored here", "none")
 
 
 @dataclass(frozen=True)
@@ -32,6 +60,7 @@ class Loaded:
         samples: (B,) valid samples.
         representation: of the first utterances.
         audio: of the others.
+        reduction: what is kept of every representation: stored ones are so already.
     """
 
     utt_ids: list[str]
@@ -39,6 +68,7 @@ class Loaded:
     samples: Tensor
     audio: Batch | None = None
     representation: Representation | None = None
+    reduction: Reduction = FRAMES
 
 
 class Live:
@@ -49,8 +79,8 @@ class Live:
         label: what the task's loss needs of a cut; None for a split without labels.
     """
 
-    def __init__(self, minimum_samples: int, label: Callable[[Cut], Any] | None = None) -> None:
-        self.minimum_samples, self.label = minimum_samples, label
+    def __init__(self, minimum_samples: int, label: Callable[[Cut], Any] | None = None, origin: Origin = UNSTORED) -> None:
+        self.minimum_samples, self.label, self.origin = minimum_samples, label, origin
 
     def labels(self, cuts: Sequence[Cut]) -> list[Any]:
         return [None if self.label is None else self.label(cut) for cut in cuts]
@@ -71,22 +101,23 @@ def check_samples(name: str, samples: int, least: int) -> None:
 class Stored:
     """Reads a finished store, and the audio of what it does not hold: parts that are cut out anew each time."""
 
-    def __init__(self, stored: store.Store, live: Live) -> None:
-        self.store, self.live = stored, live
+    def __init__(self, stored: Store, live: Live, reduction: Reduction = FRAMES, origin: Origin = UNSTORED) -> None:
+        self.store, self.live, self.reduction, self.origin = stored, live, reduction, origin
 
     def load(self, cuts: Sequence[Cut]) -> Loaded:
-        known = [cut for cut in cuts if cut.id in self.store.entries]
-        others = [cut for cut in cuts if cut.id not in self.store.entries]
-        if not known:
-            return self.live.load(others)
-        utt_ids = [cut.id for cut in known]
-        representation, samples = self.store.read(utt_ids)
-        first = Loaded(utt_ids, self.live.labels(known), samples, representation=representation)
-        if not others:
-            return first
-        second = self.live.load(others)
-        samples = torch.cat([samples, second.samples])
-        return Loaded(utt_ids + second.utt_ids, first.labels + second.labels, samples, second.audio, representation)
+        known = [cut for cut in cuts if cut.id in self.store]
+        others = [cut for cut in cuts if cut.id not in self.store]
+        representation, audio, found = None, None, []
+        if known:
+            representation, samples = self.store.read([cut.id for cut in known])
+            found.append(samples)
+        if others:
+            audio = self.live.load(others).audio
+            assert audio is not None
+            found.append(audio.lengths)
+        ordered = [*known, *others]
+        labels = self.live.labels(ordered)
+        return Loaded([cut.id for cut in ordered], labels, torch.cat(found), audio, representation, self.reduction)
 
 
 Source = Live | Stored
@@ -99,7 +130,7 @@ class Frozen:
         self.upstream, self.device, self.autocast = upstream.to(device).eval().requires_grad_(False), device, autocast
 
     def represent(self, loaded: Loaded) -> Representation:
-        """The representation of a micro-batch on the device."""
+        """The representation of a micro-batch on the device, reduced as `loaded` says."""
         parts = []
         if loaded.representation is not None:
             states, lengths = loaded.representation.hidden_states, loaded.representation.lengths
@@ -107,7 +138,7 @@ class Frozen:
         if loaded.audio is not None:
             batch = loaded.audio.to(self.device)
             with torch.no_grad(), self.autocast():
-                parts.append(self.upstream(batch.wavs, batch.lengths))
+                parts.append(loaded.reduction(self.upstream(batch.wavs, batch.lengths), batch.lengths))
         return parts[0] if len(parts) == 1 else _joined(*parts)
 
 
@@ -118,40 +149,51 @@ def _joined(first: Representation, second: Representation) -> Representation:
     return Representation(torch.cat(states, 1), torch.cat([first.lengths, second.lengths]))
 
 
-def estimate_bytes(upstream: Upstream, seconds: float) -> int:
-    """Size of the stored frames of so many seconds of audio."""
-    return int(4 * upstream.num_states * upstream.dim * seconds * upstream.sample_rate / upstream.stride)
+def frames_of(upstream: Upstream, seconds: float) -> float:
+    """About how many frames so much audio has."""
+    return seconds * upstream.sample_rate / upstream.stride
 
 
-def should_store(config: Store, size: int) -> tuple[bool, str]:
-    """Whether to store, and why in one clause. Raises ConfigError where `frames` is asked for and does not fit."""
-    free = shutil.disk_usage(_existing(store.location("", "", "").parent)).free
-    limit = min(config.limit_bytes(), free // 2)
-    gigabytes, allowed = f"{size / 2**30:.2f} GB", f"{limit / 2**30:.2f} GB (--store-limit {config.limit}, {free / 2**30:.0f} GB free)"
-    if config.mode == "off":
-        return False, "--store off"
-    if size <= limit:
-        return True, f"{gigabytes} of frames"
-    if config.mode == "frames":
-        raise ConfigError(
-            f"--store frames: {gigabytes} of representations do not fit in {allowed}; raise --store-limit or give --store off"
-        )
-    return False, f"{gigabytes} of frames are more than {allowed}"
+def estimate_bytes(upstream: Upstream, cuts: Sequence[Cut], reduction: Reduction = FRAMES) -> int:
+    """Size of what is kept of these utterances."""
+    return sum(reduction.bytes(upstream.num_states, upstream.dim, frames_of(upstream, cut.duration)) for cut in cuts)
 
 
-def build_store(folder: Path, frozen: Frozen, batches: Sequence[Sequence[Cut]], title: str, quiet: bool) -> store.Store:
-    """Encode every batch once and store it."""
-    live = Live(frozen.upstream.minimum_samples)
+def build_store(
+    folder: Path, frozen: Frozen, batches: Sequence[Sequence[Cut]], reduction: Reduction = FRAMES,
+    *, about: dict[str, Any] | None = None, accelerator: Accelerator | None = None, quiet: bool = True,
+) -> None:  # fmt: skip
+    """Encode every batch once and store it, over several processes together.
 
-    def encoded():  # type: ignore[no-untyped-def]
-        for cuts in tqdm(batches, desc=title, unit="batch", disable=quiet, leave=False):
-            loaded = live.load(cuts)
-            yield loaded.utt_ids, frozen.represent(loaded), loaded.samples
+    Args:
+        about: what it is, for `--store-list`.
+    """
+    encoder, live = frozen.upstream, Live(frozen.upstream.minimum_samples)
+    shards = writing.divide(batches, seconds, lambda batch: estimate_bytes(encoder, batch, reduction))
+    about = {"what": "", "reduction": str(reduction), "utterances": sum(map(len, batches)), **(about or {})}
+    processes = 1 if accelerator is None else accelerator.num_processes
+    total = round(sum(map(seconds, batches)) / processes)
+    hours = "{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h [{elapsed}<{remaining}]"
+    with tqdm(total=total, unit_scale=1 / 3600, desc=f"encode {about['what']}", bar_format=hours, disable=quiet, leave=False) as bar:
 
-    return store.write(folder, frozen.upstream.num_states, frozen.upstream.dim, encoded())
+        def encode(batches: Sequence[Sequence[Cut]]) -> Iterator[writing.Encoded]:
+            for batch, loaded in zip(batches, prefetch(live.load, batches, 2), strict=True):
+                with torch.no_grad():
+                    yield loaded.utt_ids, reduction(frozen.represent(loaded), loaded.samples.to(frozen.device)), loaded.samples
+                bar.update(seconds(batch))
+
+        writing.fill(folder, writing.Content(encoder.num_states, encoder.dim, reduction, shards, about), encode, accelerator)
 
 
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder
+def measure_speed(frozen: Frozen, batches: Sequence[Sequence[Cut]]) -> float:
+    """Seconds of audio that are read and encoded a second, by the middle one of some batches; the last one warms up."""
+    live, began = Live(frozen.upstream.minimum_samples), 0.0
+    for batch in (batches[-1], batches[len(batches) // 2]):
+        began = time.perf_counter()
+        float(frozen.represent(live.load(batch)).hidden_states[:, :, 0].sum())  # waits for the device
+    return seconds(batches[len(batches) // 2]) / (time.perf_counter() - began)
+
+
+def seconds(cuts: Iterable[Cut]) -> float:
+    """Of audio."""
+    return sum(cut.duration for cut in cuts)

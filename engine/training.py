@@ -14,7 +14,7 @@ from corpus.fingerprint import fingerprint
 from engine import checkpoint, experiment, plots, results, yaml12
 from engine.errors import CheckpointError
 from engine.evaluating import evaluate_split
-from engine.learners import HeadLearner
+from engine.learners import HeadLearner, storable
 from engine.optim import build_optimizer, build_scheduler
 from engine.plan import Plan
 from engine.session import HeadSession, check_split, headline
@@ -91,10 +91,11 @@ def _check_corpus(plan: Plan, now: str) -> None:
 def _build_trainer(session: HeadSession) -> Trainer:
     plan, config, task = session.plan, session.config, session.task
     cuts = session.cuts(task.train_split)
-    unvaried = [cut for cut in cuts if (seconds := task.crop_seconds(cut)) is None or cut.duration <= seconds]
-    source = session.source(task.train_split, unvaried)
+    crops = config.store.crops
+    source = session.source(task.train_split, storable(cuts, task.crop_seconds, crops))
+    crops = crops if source.origin.reduction != "live" else 0
     watched = {split: (session.source(split), session.evaluation_batches(session.cuts(split))) for split in _watched(session)}
-    learner = HeadLearner(session.evaluator, cuts, config.corpus.batching, plan.arguments.seed, source, watched)
+    learner = HeadLearner(session.evaluator, cuts, config.corpus.batching, plan.arguments.seed, source, watched, crops)
     optimizer = build_optimizer(config.optimizer, session.probe.parts.values())
     scheduler = build_scheduler(config.scheduler, optimizer, config.runner.total_steps)
     identity: dict[str, Any] = {
@@ -102,6 +103,7 @@ def _build_trainer(session: HeadSession) -> Trainer:
         "Config": config.model_dump(mode="json"),
         "Classes": dict(task.setting.classes),
         "Fingerprints": {"upstream": session.upstream_fingerprint, "corpus": fingerprint(cuts)},
+        "Store": {split: origin.record() for split, origin in session.origins.items()},
     }
     return Trainer(
         session.accelerator, plan.folder, config.runner, learner, optimizer, scheduler,

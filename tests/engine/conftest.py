@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import make
+from engine import commands
+from engine.cli import guarded
+from engine.parser import downstream_parser
+from tests.engine import make, toy
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +48,26 @@ def weir(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
     def command(*words: object) -> make.Outcome:
         capsys.readouterr()
         status = make.downstream(*words)
+        out, err = capsys.readouterr()
+        return make.Outcome(status, out, err)
+
+    return command
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path, encoder: Path
+) -> Callable[..., make.Outcome]:
+    """`run("-m", "train", …)` with the toy tasks, the small encoder and the tone bursts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEIR_DATA", str(data))
+    tasks = toy.registry(tmp_path / "recipes")
+
+    def command(*words: object) -> make.Outcome:
+        capsys.readouterr()
+        make.forget_accelerator()
+        typed = [str(encoder) if word == "ENCODER" else str(word) for word in words]
+        status = guarded(lambda argv: commands.run(downstream_parser().parse_args(argv), tasks), [*typed, "--device", "cpu"])
         out, err = capsys.readouterr()
         return make.Outcome(status, out, err)
 

@@ -21,8 +21,9 @@ from tests.engine.make import Outcome, Trained
 from tests.engine.test_trainer import assert_same, without_clock
 
 Weir = Callable[..., Outcome]
-RUN_KEYS = {"schema", "task", "upstream", "protocol", "preset", "demo", "config", "seed", "versions", "fingerprints", "cost", "splits"}
-SPLIT_KEYS = {"metrics", "utterances", "checkpoint", "step", "selection", "demo", "date", "fingerprints", "versions", "cost"}
+BOTH = {"demo", "fingerprints", "store", "versions", "cost"}
+RUN_KEYS = {"schema", "task", "upstream", "protocol", "preset", "config", "seed", "splits"} | BOTH
+SPLIT_KEYS = {"metrics", "utterances", "checkpoint", "step", "selection", "date"} | BOTH
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -55,6 +56,8 @@ def test_results_have_the_keys_of_the_contract(trained: Trained) -> None:
         assert cost.keys() == {"seconds", "peak_memory_bytes", "trained_parameters"} and cost["seconds"] > 0
     parameters = sum(tensor.numel() for part in ("Featurizer", "Downstream") for tensor in best[part].values())
     assert found["cost"]["trained_parameters"] == parameters
+    assert found["store"] == {"reduction": "frames", "exact": True, "why": "every frame as the upstream gives it", "padding": "none"}
+    assert entry["store"] == {"reduction": "live", "exact": True, "why": "encoded as it is needed", "padding": "none"}
     assert found["fingerprints"].keys() == entry["fingerprints"].keys() == {"upstream", "corpus"}
 
 

@@ -10,31 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from engine import commands, experiment, rates, sweep
-from engine.cli import guarded
+from engine import experiment, rates, sweep
 from engine.errors import CheckpointError
-from engine.parser import downstream_parser
 from tests.engine import make, toy
 
 Run = Callable[..., make.Outcome]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path, encoder: Path) -> Run:
-    """`run("-m", "train", …)` with the toy tasks, the small encoder and the tone bursts."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WEIR_DATA", str(data))
-    tasks = toy.registry(tmp_path / "recipes")
-
-    def command(*words: object) -> make.Outcome:
-        capsys.readouterr()
-        make.forget_accelerator()
-        typed = [str(encoder) if word == "ENCODER" else str(word) for word in words]
-        status = guarded(lambda argv: commands.run(downstream_parser().parse_args(argv), tasks), [*typed, "--device", "cpu"])
-        out, err = capsys.readouterr()
-        return make.Outcome(status, out, err)
-
-    return command
 
 
 def train(run: Run, task: str, *more: object) -> make.Outcome:
