@@ -237,8 +237,8 @@ class _Work:
         assert read.samples is not None
         utterance, layers = read.utterance, self.encoder.layers
         name = shard_name(self.extraction.format, shard.number, utterance.key)
-        path = str(utterance.path)
-        return Entry(utterance.utt_id, path, utterance.start, name, utterance.key, len(read.samples), frames, layers)
+        where = str(utterance.path), utterance.start, utterance.duration
+        return Entry(utterance.utt_id, *where, name, utterance.key, len(read.samples), frames, layers)
 
     def _misfit(self, utterance: Utterance) -> str:
         if self.extraction.dtype == "float16":

@@ -28,14 +28,15 @@ from engine.errors import ConfigError
 from engine.shards import Entry, read_array, write_shard
 from engine.utterances import Utterance
 
-SCHEMA = 1
+SCHEMA = 2
+"""Raised when folders of before cannot be gone on with, or read."""
 KIND = "weir features"
 MANIFEST, INDEX, FAILED = "manifest.json", "index.jsonl", "failed.jsonl"
 PARTS, SHARDS, ARRAYS = "parts", "shards", "arrays"
 SHARD_SECONDS = 3600.0
 """Most audio in a shard, however small its arrays are: what a kill can cost."""
 
-DECIDING = ("fingerprint", "what", "layers", "dtype", "format", "precision")
+DECIDING = ("fingerprint", "schema", "what", "layers", "dtype", "format", "precision")
 """Keys of the manifest that decide the arrays."""
 
 
@@ -90,6 +91,8 @@ class Features:
         manifest = read_manifest(folder)
         if manifest is None or not (folder / INDEX).is_file():
             raise ConfigError(f"{folder} holds no finished features ({MANIFEST}, {INDEX}); write them with -m extract")
+        if manifest.get("schema") != SCHEMA:
+            raise ConfigError(f"{folder} holds features of schema {manifest.get('schema')}, not {SCHEMA}; extract them again")
         lines = (folder / INDEX).read_text(encoding="utf-8").splitlines()
         entries = [_entry(json.loads(line)) for line in lines]
         return cls(folder, manifest, {entry.utt_id: entry for entry in entries})
@@ -232,7 +235,7 @@ def remaining(utterances: Sequence[Utterance], parts: Sequence[Part], keep_holes
         keep_holes: never put utterances from both sides of a finished shard into one: then the shards are those that an
             uninterrupted run would have written.
     Raises:
-        DataError: an utterance on disk came from another file than the one of this name now.
+        DataError: an utterance on disk came from another file, or another part of it, than the one of this name now.
     """
     done = {entry.key: entry for part in parts for entry in part.entries}
     failed = {failure.key for part in parts for failure in part.failures} - done.keys()
@@ -240,10 +243,11 @@ def remaining(utterances: Sequence[Utterance], parts: Sequence[Part], keep_holes
     retried = []
     for utterance in utterances:
         entry = done.get(utterance.key)
-        if entry is not None and (entry.path, entry.start) != (str(utterance.path), utterance.start):
+        there = Utterance(utterance.utt_id, Path(entry.path), entry.start, entry.duration) if entry else utterance
+        if there != utterance:
             raise DataError(
-                f"{utterance.key} was extracted from {entry.path} at {entry.start:g} s, and is now {utterance.path} at "
-                f"{utterance.start:g} s: choose another folder, or --overwrite replaces the features"
+                f"{utterance.key} was extracted from {there.place}, and is now {utterance.place}: choose another folder, or "
+                "--overwrite replaces the features"
             )
         if entry is None and utterance.key not in failed:
             runs[-1].append(utterance)

@@ -24,6 +24,7 @@ class Entry:
     Attributes:
         path: the audio file, absolute.
         start: seconds from its beginning.
+        duration: seconds that were asked for; None to the end.
         shard: the file that holds the array, relative to the folder.
         key: the array's name in it.
         samples: of audio, at 16 kHz.
@@ -34,6 +35,7 @@ class Entry:
     utt_id: str
     path: str
     start: float
+    duration: float | None
     shard: str
     key: str
     samples: int

@@ -38,6 +38,13 @@ class Utterance:
         """The name as a relative path that stays below the folder it is put in: `/data/a` is `data/a`, `../a` is `a`."""
         return "/".join(part for part in self.utt_id.split("/") if part not in ("", ".", ".."))
 
+    @property
+    def place(self) -> str:
+        """The file, and which part of it, in words."""
+        words = [f"from {self.start:g} s"] if self.start else []
+        words += [] if self.duration is None else [f"{self.duration:g} s long"]
+        return f"{self.path} ({', '.join(words)})" if words else str(self.path)
+
 
 def find(inputs: Iterable[str]) -> list[Utterance]:
     """The utterances of audio files, folders (searched to the bottom, sorted) and manifests, in this order; repeated ones once.
@@ -55,14 +62,10 @@ def find(inputs: Iterable[str]) -> list[Utterance]:
         other = found.setdefault(utterance.key, utterance)
         if other != utterance:
             raise DataError(
-                f"{_place(other)} and {_place(utterance)} would both be called {utterance.key}: name a folder that holds both, "
+                f"{other.place} and {utterance.place} would both be called {utterance.key}: name a folder that holds both, "
                 "or give them ids of their own in a manifest (columns path and id)"
             )
     return list(found.values())
-
-
-def _place(utterance: Utterance) -> str:
-    return str(utterance.path) + (f" (from {utterance.start:g} s)" if utterance.start else "")
 
 
 def _of(path: Path) -> Iterator[Utterance]:

@@ -23,6 +23,7 @@ from torch import Tensor
 import upstream
 from corpus.audio import read_audio
 from engine import extracting, features, shards
+from engine.errors import ConfigError
 from engine.features import Features
 from tests.conftest import ROOT
 from tests.engine.make import Outcome
@@ -341,6 +342,43 @@ def test_manifest_with_ids_and_times_is_read(extract: Callable[..., Outcome], sp
         close(found.read("late"), upstream.load("tera", encoder)(part[None], torch.tensor([4800])).hidden_states[:, 0].numpy())
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"duration": 0.4}, "6.wav (from 0.1 s, 0.4 s long)"),
+        ({"duration": None}, "6.wav (from 0.1 s)"),
+        ({"start": 0.2}, "6.wav (from 0.2 s, 0.3 s long)"),
+        ({"start": None, "duration": None, "path": "two/4.wav"}, "4.wav"),
+    ],
+)
+def test_another_part_under_a_name_that_is_there_is_refused(
+    extract: Callable[..., Outcome], speech: Path, changes: dict[str, Any], said: str
+) -> None:
+    def listed(**values: Any) -> str:
+        row = {"path": "two/6.wav", "id": "late", "start": 0.1, "duration": 0.3} | values
+        row = {key: value for key, value in row.items() if value is not None}
+        Path("list.jsonl").write_text(json.dumps(row | {"path": str(speech / row["path"])}) + "\n")
+        return "list.jsonl"
+
+    assert extract(audio=listed()).status == 0
+    assert extract(audio=listed()).status == 0
+    outcome = extract(audio=listed(**changes))
+    assert outcome.status == 2
+    assert "late was extracted from " in outcome.err and "6.wav (from 0.1 s, 0.3 s long), and is now " in outcome.err
+    assert f"{said}: choose another folder, or --overwrite" in outcome.err
+    assert extract("--overwrite", audio=listed(**changes)).status == 0
+
+
+def test_features_of_another_schema_are_refused(extract: Callable[..., Outcome]) -> None:
+    assert extract().status == 0
+    path = Path("features/manifest.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
+    with pytest.raises(ConfigError, match="features holds features of schema 1, not 2; extract them again"):
+        Features.open("features")
+    outcome = extract()
+    assert outcome.status == 2 and "schema 1 there, 2 now" in outcome.err
+
+
 def test_fairseq_manifest_is_read(extract: Callable[..., Outcome], speech: Path) -> None:
     Path("train.tsv").write_text(f"{speech}\none/1.wav\t5600\ntwo/2.wav\t6400\n")
     assert extract(audio="train.tsv").status == 0
@@ -441,7 +479,7 @@ def test_shards_of_several_processes_fill_their_holes_after_a_kill() -> None:
     planned = features.plan_shards([listed], [], [], lambda utterance: 0.4)
     assert [len(shard.utterances) for shard in planned] == [2, 2, 2, 2]
     parts = [
-        features.Part(n, [shards.Entry(u.utt_id, str(u.path), 0.0, "", u.key, 1, 1, None) for u in planned[n].utterances], [])
+        features.Part(n, [shards.Entry(u.utt_id, str(u.path), 0.0, None, "", u.key, 1, 1, None) for u in planned[n].utterances], [])
         for n in (0, 2)
     ]
     runs, retried = features.remaining(listed, parts, keep_holes=True)
