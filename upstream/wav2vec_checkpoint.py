@@ -101,8 +101,11 @@ def parts(content: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any], dic
     if "model_weight" in content:
         model, task, weights = content.get("model_cfg"), content.get("task_cfg"), content["model_weight"]
     else:
-        whole = plain(content.get("cfg")) or {}
-        model, task = (whole.get("model"), whole.get("task")) if whole else (content.get("args"), content.get("args"))
+        whole = plain(content.get("cfg"))
+        if isinstance(whole, Mapping) and whole:
+            model, task = whole.get("model"), whole.get("task")
+        else:
+            model = task = content.get("args")
         weights = content.get("model")
     model, task = plain(model), plain(task) or {}
     if not (isinstance(model, dict) and isinstance(task, dict) and isinstance(weights, Mapping)):

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from upstream.checkpoint import plain
 from upstream.errors import UpstreamError
 from upstream.native import HEAD, some
 from upstream.settings import parse
@@ -76,8 +77,19 @@ def typed(where: str) -> Iterator[None]:
 
 def configured(values: Mapping[str, Any], extra: Any, where: str) -> Wav2Vec2Config:
     """The architecture that a format's configuration gives, with the fields that `weir` adds to it."""
-    added = extra if isinstance(extra, Mapping) else {}
-    return parse(Wav2Vec2Config, {**values, **added}, where)
+    return parse(Wav2Vec2Config, {**values, **added(extra, where)}, where)
+
+
+def added(block: Any, where: str) -> dict[str, Any]:
+    """What stands under `weir`, or a part of it; empty where there is none.
+
+    Raises:
+        UpstreamError: it is no mapping.
+    """
+    block = {} if block is None else plain(block)
+    if not isinstance(block, dict):
+        raise UpstreamError(f"{where}: '{WEIR}' holds {type(block).__name__} where a mapping belongs; the file is damaged")
+    return {str(key): value for key, value in block.items()}
 
 
 def lost(config: Wav2Vec2Config, reread: Wav2Vec2Config, what: str, kept: Iterable[str] = ()) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from upstream.formats.base import (
     TARGETS,
     WEIR,
     Checkpoint,
+    added,
     configured,
     json_values,
     normalization,
@@ -99,11 +100,11 @@ def read(content: Mapping[str, Any], path: Path) -> Checkpoint:
         UpstreamError: the configuration or the weights are not of this family, or do not fit each other.
     """
     parts = _parts(content, str(path))
-    block = plain(content[WEIR]) if isinstance(content.get(WEIR), Mapping) else {}
+    block = added(content.get(WEIR), parts.where)
     tensors = weights(_renamed(parts.state, parts.where), parts.where)
     config = configured(_values(parts, tensors), block.get("config"), parts.where)
     native = to_native(without_rotary_buffers(tensors, parts.where), config, "fairseq", parts.where)
-    native |= weights(_mapping(block.get("tensors", {}), f"{parts.where}: {WEIR}"), parts.where)
+    native |= weights(added(block.get("tensors"), parts.where), parts.where)
     return Checkpoint(config, native, (normalization(config, "the file's configuration"),))
 
 
@@ -146,7 +147,7 @@ def _configurations(content: Mapping[str, Any], where: str) -> tuple[dict[str, A
     """The model's and the task's, from `cfg`, WavLM's flat `cfg` or `args`."""
     cfg = plain(content.get("cfg"))
     if isinstance(cfg, Mapping) and isinstance(cfg.get("model"), Mapping):
-        return dict(cfg["model"]), dict(cfg.get("task") or {})
+        return dict(cfg["model"]), _mapping(cfg.get("task") or {}, f"{where}: cfg.task")
     if isinstance(cfg, Mapping) and "conv_feature_layers" in cfg:
         return {key: value for key, value in cfg.items() if key != "normalize"}, {"normalize": cfg.get("normalize", False)}
     return _split(_mapping(content.get("args"), f"{where}: neither 'cfg' with 'model' in it, nor 'args'"))
@@ -154,7 +155,7 @@ def _configurations(content: Mapping[str, Any], where: str) -> tuple[dict[str, A
 
 def _split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A flat configuration as that of the model and that of the task."""
-    model = {key: value for key, value in arguments.items() if MODEL_KEYS.fullmatch(key)}
+    model = {key: value for key, value in arguments.items() if MODEL_KEYS.fullmatch(str(key))}
     if "arch" in arguments:
         model["_name"] = arguments["arch"]
     return model, {key: value for key, value in arguments.items() if key in TASK_KEYS}
@@ -165,7 +166,9 @@ def _fine_tuned(parts: Parts) -> Parts:
     nested = parts.model.get("w2v_args")
     if not isinstance(nested, Mapping):
         raise UpstreamError(f"{parts.where}: is fine-tuned, and lacks 'w2v_args', the encoder's configuration; convert it with fairseq")
-    model, task = (dict(nested["model"]), dict(nested.get("task") or {})) if isinstance(nested.get("model"), Mapping) else _split(nested)
+    model, task = _split(nested)
+    if isinstance(nested.get("model"), Mapping):
+        model, task = dict(nested["model"]), _mapping(nested.get("task") or {}, f"{parts.where}: w2v_args.task")
     model |= {key: parts.model[key] for key in FINE_TUNING_SETS if key in parts.model}
     if "normalize" not in task:
         task["normalize"] = parts.task.get("normalize", False)

@@ -75,7 +75,8 @@ def decode(model: Mapping[str, Any], task: Mapping[str, Any], family: str, where
     values |= {"family": family, "conv_layers": layers, "conv_norm": EXTRACTORS[mode], "feature_norm": family != "distilhubert"}
     values["projection"] = family == "data2vec" or layers[-1][0] != values["dim"]
     values |= _block(left, where)
-    values["normalize"] = bool(task.get("normalize", model.get("normalize", False)))
+    normalize = task.get("normalize", model.get("normalize"))
+    values["normalize"] = False if normalize is None else normalize
     values["padding_rule"] = chunk_rule(family)
     values["pretraining"] = json_values({**left, **({TASK: json_values(tasks)} if tasks else {})})
     return values

@@ -24,6 +24,7 @@ from upstream.formats.base import (
     TARGETS,
     WEIR,
     Checkpoint,
+    added,
     configured,
     lost,
     normalization,
@@ -60,7 +61,7 @@ def read(folder: Path) -> Checkpoint:
         UpstreamError: another kind of model, or weights that do not fit it.
     """
     published, where = read_config(folder), str(folder / CONFIG_FILE)
-    block = published.get(WEIR) or {}
+    block = added(published.get(WEIR), where)
     options, source = _preprocessor(folder)
     with typed(where):
         values = decode(published, options, where)

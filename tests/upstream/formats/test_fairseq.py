@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,39 @@ def test_damaged_configuration_is_an_error_of_ours(key: str, value: Any, tmp_pat
         pytest.skip("counts as one")
     with pytest.raises(UpstreamError, match=r"odd\.pt"):
         read(rewritten(tmp_path / "odd.pt", published.peer("wav2vec2 base"), {key: value}), "test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cfg": {"task": "abc"}}, "cfg.task: is missing or no mapping"),
+        ({"cfg": {"task": 5}}, "cfg.task: is missing or no mapping"),
+        ({"cfg": {"task": {"normalize": "maybe"}}}, "'normalize' = 'maybe'"),
+        ({"cfg": None, "args": {5: 1, "encoder_layers": 3}}, "do not fit the configuration"),
+        ({"weir": 5}, "'weir' holds int"),
+        ({"weir": {"config": 5}}, "'weir' holds int"),
+        ({"weir": {"tensors": [1]}}, "'weir' holds list"),
+        ({"weir": {5: 1, "config": {5: 1}}}, "unknown key '5'"),
+    ],
+)
+def test_container_of_another_shape_is_an_error_of_ours(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = published.fairseq_file(tmp_path / "odd.pt", published.peer("wav2vec2 base"))
+    content = torch.load(path, weights_only=False)
+    if changes.get("cfg"):
+        changes = {"cfg": content["cfg"] | changes["cfg"]}
+    torch.save(content | changes, path)
+    with pytest.raises(UpstreamError, match=rf"odd\.pt.*{re.escape(words)}"):
+        read(path, "test")
+
+
+@pytest.mark.parametrize("task", ["abc", 5])
+def test_task_of_the_encoder_in_a_fine_tuned_file_must_be_a_mapping(task: Any, tmp_path: Path) -> None:
+    path = published.fine_tuned_file(tmp_path / "ctc.pt", published.peer("wav2vec2 base"))
+    content = torch.load(path, weights_only=False)
+    content["cfg"]["model"]["w2v_args"]["task"] = task
+    torch.save(content, path)
+    with pytest.raises(UpstreamError, match=r"ctc\.pt: w2v_args\.task: is missing or no mapping"):
+        read(path, "test")
 
 
 def test_value_that_is_not_set_is_fairseqs_default(tmp_path: Path) -> None:

@@ -287,3 +287,12 @@ def test_damaged_configuration_is_an_error_of_ours(key: str, value: Any, tmp_pat
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(UpstreamError, match=r"config\.json|do not fit"):
         read(tmp_path, "test")
+
+
+@pytest.mark.parametrize("value", ["text", [1, 2], 5])
+def test_fields_of_ours_must_be_a_mapping(value: Any, tmp_path: Path) -> None:
+    made("wav2vec2").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weir": value}))
+    with pytest.raises(UpstreamError, match=r"config\.json: 'weir' holds (str|list|int) where a mapping belongs"):
+        read(tmp_path, "test")
