@@ -196,6 +196,7 @@ def _fresh(args: argparse.Namespace, task: type[Task], given: dict[str, Any], fo
         demo = data is None
     if "upstream_ckpt" not in given and demo and (small := upstream.shipped_for(given["upstream"])):
         given["upstream_ckpt"] = small
+    upstream.require_weights(given["upstream"], given.get("upstream_ckpt"))
     if given.get("upstream_ckpt"):
         upstream.find_checkpoint(given["upstream_ckpt"])
     arguments = Arguments(**{**given, "preset": preset, "demo": demo, "data": str(data) if data else None})

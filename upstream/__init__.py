@@ -32,6 +32,7 @@ __all__ = [
     "names",
     "published_checkpoint",
     "registry",
+    "require_weights",
     "resolve",
     "shipped",
     "shipped_for",
@@ -69,6 +70,8 @@ def resolve(name: str) -> str:
         UpstreamError: unknown, or a member is missing or too many.
     """
     family, member = cards.split(name)
+    if name in shipped():
+        raise UpstreamError(f"'{name}' is a checkpoint, no upstream; give it with -k: -u {name.rpartition('-')[0]} -k {name}")
     resolved = registry.resolve(family)
     full = f"{resolved}:{member}" if member else resolved
     cards.check_member(full, card(resolved))
@@ -109,6 +112,8 @@ def load(name: str, checkpoint: str | Path | None = None, *, padding: Padding = 
     if checkpoint is not None and not kind.takes_checkpoint:
         raise _takes_none(resolved, checkpoint)
     path = _checkpoint(resolved, checkpoint)
+    if path is None and kind.takes_checkpoint and card(resolved).members is None:
+        raise _needs_one(resolved)
     return _made(resolved, lambda: _opened(kind, resolved, path, padding))
 
 
@@ -164,6 +169,21 @@ def check(name: str, checkpoint: str | Path | None = None) -> str:
     return resolved
 
 
+def _needs_one(name: str) -> UpstreamError:
+    return UpstreamError(f"upstream '{name}' needs a checkpoint, as no published one is known here: give it with -k")
+
+
+def require_weights(name: str, checkpoint: str | Path | None) -> None:
+    """Refuse, without building anything, an encoder of this project that has no weights but those of `-k`.
+
+    Raises:
+        UpstreamError: there is no `checkpoint`, and no published one.
+    """
+    known = card(name)
+    if checkpoint is None and known.name in cards.cards() and known.needs_checkpoint:
+        raise _needs_one(name)
+
+
 def _takes_none(name: str, checkpoint: str | Path) -> UpstreamError:
     return UpstreamError(f"upstream '{name}' takes no checkpoint, but was given '{checkpoint}'; leave -k out")
 
@@ -173,7 +193,11 @@ def _checkpoint(name: str, checkpoint: str | Path | None) -> Path | None:
     if checkpoint is not None:
         return find_checkpoint(checkpoint)
     published = card(name).published
-    return published_checkpoint(name, published) if published else None
+    try:
+        return published_checkpoint(name, published) if published else None
+    except UpstreamError as error:
+        small = shipped_for(name)
+        raise UpstreamError(f"{error}, or -k {small}, which ships with Weir" if small else str(error)) from None
 
 
 def fingerprint(upstream: Upstream) -> str:

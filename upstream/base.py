@@ -106,7 +106,7 @@ class Upstream(nn.Module, ABC):
             UpstreamError: the configuration is wrong, or this encoder only exists with its checkpoint.
         """
         if cls.takes_checkpoint:
-            raise UpstreamError(f"{cls.__name__}: is only built from a checkpoint, not with random weights")
+            raise UpstreamError(f"{getattr(cls, 'name', cls.__name__)}: exists only with its checkpoint (-k), not with random weights")
         return cls.from_checkpoint(None, padding)
 
     @classmethod

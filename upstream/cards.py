@@ -48,6 +48,11 @@ class Card:
     model_of: str | None = None
     members: str | None = None
 
+    @property
+    def needs_checkpoint(self) -> bool:
+        """Whether there is nothing to load without `-k`."""
+        return self.takes_checkpoint and not self.published and self.members is None
+
 
 @cache
 def cards() -> dict[str, Card]:

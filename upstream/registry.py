@@ -104,12 +104,17 @@ class Registry:
         aliases = self.aliases()
         if name in aliases:
             return aliases[name]
-        raise self.error(unknown(self.kind, name, self.listed(), [*self.targets, *aliases]))
+        raise self.error(unknown(self.kind, name, self.listed(), self.targets, aliases))
 
     def load(self, name: str) -> Any:
         """Import and return the module or attribute behind a name or alias."""
         module, _, attribute = self.targets[self.resolve(name)].partition(":")
-        found = importlib.import_module(module)
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if not module.startswith(str(error.name)):  # it is there, and what it needs is not
+                raise
+            raise self.error(f"{self.kind} '{name}': its module {module} is not installed; install its package again") from None
         return getattr(found, attribute) if attribute else found
 
 
@@ -117,12 +122,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like `word`, or None when nothing does."""
     import difflib  # only where something was not found
 
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
-def unknown(kind: str, name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
-    """The message for a name that does not exist; `others` may be meant too, but are not listed."""
-    names = list(known)
-    guess = nearest(name, [*names, *others])
+def unknown(kind: str, name: str, listed: Iterable[str], *others: Iterable[str]) -> str:
+    """The message for a name that does not exist: the nearest of `others`, the first group that has one, or of those that it lists."""
+    names = list(listed)
+    guess = next((found for group in (*others, names) if (found := nearest(name, group))), None)
     return f"unknown {kind} '{name}'{f': did you mean {guess!r}?' if guess else ';'} known: {', '.join(names) or 'none'}"

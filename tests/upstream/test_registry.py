@@ -103,3 +103,20 @@ def test_two_cards_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(upstream.cards, "cards", lambda: zoo)
     with pytest.raises(UpstreamError, match="'pet' names both cat and dog"):
         upstream.cards.aliases()
+
+
+def test_encoder_without_published_weights_asks_for_a_checkpoint_before_anything_is_built() -> None:
+    upstream.require_weights("hubert", None)
+    upstream.require_weights("tera2", "some.pt")
+    with pytest.raises(UpstreamError, match="'tera2' needs a checkpoint, as no published one is known"):
+        upstream.require_weights("tera2", None)
+
+
+def test_shipped_checkpoint_given_as_an_upstream_is_answered_with_the_command() -> None:
+    with pytest.raises(UpstreamError, match="'tera-mini' is a checkpoint, no upstream; give it with -k: -u tera -k tera-mini"):
+        upstream.check("tera-mini")
+
+
+def test_nearest_name_is_a_published_model_before_an_alias() -> None:
+    with pytest.raises(UpstreamError, match="did you mean 'hubert_large_ll60k'"):
+        upstream.check("hubert_larg")
