@@ -6,8 +6,9 @@ import argparse
 import json
 from dataclasses import asdict
 
-from engine import aliases, extraction, listing, stores, sweep
+from engine import aliases, listing, stores, sweep
 from engine.errors import ConfigError
+from engine.extract.plan import plan_extraction, refuse_own_flags
 from engine.plan import Plan, experiment_folder, plan_evaluation, plan_search, plan_training, search_task
 from upstream.registry import Registry
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
         raise ConfigError("-m is not given: train, evaluate, inference or extract (-h shows examples)")
     if args.mode == "extract":
         return _extract(args)
-    extraction.refuse_own_flags(args)
+    refuse_own_flags(args)
     if args.mode == "predict":
         args.mode = "inference"
     aliases.apply(args)
@@ -68,10 +69,11 @@ def _train(args: argparse.Namespace, tasks: Registry) -> int:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    plan = extraction.plan_extraction(args)
-    from engine import device, extracting
+    plan = plan_extraction(args)
+    from engine import device
+    from engine.extract.run import run
 
-    summary = extracting.run(plan, args.device)
+    summary = run(plan, args.device)
     if summary is not None:
         print(json.dumps(asdict(summary)))
     device.finish()

@@ -25,8 +25,8 @@ import numpy as np
 from corpus.errors import DataError
 from corpus.files import TEMPORARY, remove_unfinished, write_atomically
 from engine.errors import ConfigError
-from engine.shards import Entry, read_array, write_shard
-from engine.utterances import Utterance
+from engine.extract.shards import Entry, read_array, write_shard
+from engine.extract.utterances import Utterance
 
 SCHEMA = 2
 """Raised when folders of before cannot be gone on with, or read."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from corpus.audio import SAMPLE_RATE
 from corpus.batch import Batch
 from engine.errors import ConfigError
-from engine.extraction import Extraction
+from engine.extract.plan import Extraction
 from engine.sources import Frozen, Loaded
 from upstream.base import Representation, Upstream
 

@@ -13,7 +13,7 @@ from engine.config import size_bytes
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
-    from engine.utterances import Utterance
+    from engine.extract.utterances import Utterance
 
 FORMATS = ("safetensors", "npy", "hdf5")
 CONTENTS = ("states", "mean", "codes")
@@ -98,7 +98,7 @@ def plan_extraction(args: argparse.Namespace) -> Extraction:
         DataError: audio or manifests that do not exist, or utterances that would share a name.
         UpstreamError: unknown upstream or checkpoint.
     """
-    from engine.utterances import find
+    from engine.extract.utterances import find
 
     for name, flag in FOREIGN.items():
         if getattr(args, name) is not None:

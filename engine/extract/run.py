@@ -26,15 +26,31 @@ import upstream
 from corpus.audio import SAMPLE_RATE, read_audio
 from corpus.batch import Batch
 from corpus.errors import DataError
-from engine import experiment, features, results, utterances
+from engine import experiment, results
 from engine.device import accelerator as build_accelerator
-from engine.encoding import Encoder
-from engine.extraction import Extraction
-from engine.features import SHARD_SECONDS, Failure, Part, Shard
+from engine.extract import utterances
+from engine.extract.encoder import Encoder
+from engine.extract.folder import (
+    KIND,
+    SCHEMA,
+    SHARD_SECONDS,
+    Failure,
+    Part,
+    Shard,
+    claimed,
+    list_fingerprint,
+    plan_shards,
+    read_manifest,
+    read_parts,
+    remaining,
+    write_index,
+    write_part,
+)
+from engine.extract.plan import Extraction
+from engine.extract.shards import Entry, shard_name
+from engine.extract.utterances import READERS, Utterance
 from engine.prefetch import prefetch
-from engine.shards import Entry, shard_name
 from engine.sources import check_samples
-from engine.utterances import READERS, Utterance
 from upstream.base import Upstream
 
 log = logging.getLogger("weir")
@@ -89,9 +105,9 @@ def run(extraction: Extraction, device: str | None) -> Summary | None:
     encoder = Encoder(extraction, model, accelerator)
     about = _about(extraction, model, encoder.layers)
     main = accelerator.is_main_process
-    with features.claimed(extraction.folder, about, extraction.overwrite) if main else nullcontext():
+    with claimed(extraction.folder, about, extraction.overwrite) if main else nullcontext():
         accelerator.wait_for_everyone()
-        parts = features.read_parts(extraction.folder)
+        parts = read_parts(extraction.folder)
         shards, lengths = _plan(extraction, encoder, parts)
         accelerator.wait_for_everyone()  # nobody writes before all have seen what is there
         began = time.perf_counter()
@@ -101,7 +117,7 @@ def run(extraction: Extraction, device: str | None) -> Summary | None:
         seconds = time.perf_counter() - began
         if not main:
             return None
-        entries, failures = features.write_index(extraction.folder, extraction.utterances)
+        entries, failures = write_index(extraction.folder, extraction.utterances)
     before = {entry.key for part in parts for entry in part.entries}
     return _summary(extraction.folder, entries, [entry for entry in entries if entry.key not in before], failures, seconds)
 
@@ -123,8 +139,8 @@ def _summary(folder: Path, entries: Sequence[Entry], new: Sequence[Entry], failu
 def _about(extraction: Extraction, model: Upstream, layers: tuple[int, ...] | None) -> dict[str, Any]:
     """`manifest.json`."""
     return {
-        "kind": features.KIND,
-        "schema": features.SCHEMA,
+        "kind": KIND,
+        "schema": SCHEMA,
         "upstream": extraction.upstream,
         "checkpoint": extraction.checkpoint,
         "fingerprint": upstream.fingerprint(model),
@@ -137,23 +153,23 @@ def _about(extraction: Extraction, model: Upstream, layers: tuple[int, ...] | No
         "precision": extraction.precision,
         "sample_rate": model.sample_rate,
         "stride": model.stride,
-        "utterances": features.list_fingerprint(extraction.utterances),
+        "utterances": list_fingerprint(extraction.utterances),
         "versions": results.versions(),
     }
 
 
 def _plan(extraction: Extraction, encoder: Encoder, parts: Sequence[Part]) -> tuple[list[Shard], dict[str, float]]:
     """The shards that are still to be written, and the seconds of their utterances by key."""
-    there = features.read_manifest(extraction.folder) or {}
-    same = there.get("utterances") == features.list_fingerprint(extraction.utterances)
-    runs, retried = features.remaining(extraction.utterances, parts, keep_holes=same)
+    there = read_manifest(extraction.folder) or {}
+    same = there.get("utterances") == list_fingerprint(extraction.utterances)
+    runs, retried = remaining(extraction.utterances, parts, keep_holes=same)
     lengths = utterances.seconds([*itertools.chain(*runs), *retried])
 
     def share(utterance: Utterance) -> float:
         audio = lengths[utterance.key]
         return max(encoder.bytes(audio) / extraction.shard_bytes, audio / SHARD_SECONDS)
 
-    shards = features.plan_shards(runs, retried, [part.number for part in parts], share)
+    shards = plan_shards(runs, retried, [part.number for part in parts], share)
     hours, size = sum(lengths.values()) / 3600, sum(map(encoder.bytes, lengths.values())) / 1e9
     free = shutil.disk_usage(extraction.folder).free / 1e9
     done = sum(len(part.entries) for part in parts)
@@ -248,7 +264,7 @@ class _Work:
         )
 
     def _write(self, encoded: Encoded) -> None:
-        features.write_part(self.extraction.folder, encoded.part, encoded.arrays, self.about)
+        write_part(self.extraction.folder, encoded.part, encoded.arrays, self.about)
 
 
 @dataclass(frozen=True)
