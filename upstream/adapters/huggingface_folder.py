@@ -1,14 +1,12 @@
-"""Reading the folder of a Transformers model: its configuration, its input settings and its weights, and nothing that could run.
+"""Reading the folder of a Transformers model: its configuration and its weights, and nothing that could run.
 
 Only classes of the installed library are built, and only tensors and plain values are read.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,10 @@ from torch import Tensor, nn
 
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
-from upstream.folder import CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE
+from upstream.folder import CONFIG_FILE, read_object, refuse_code
 from upstream.native import read_config, some
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-SAMPLE_RATE = 16_000
 
 # How the library computes, not what: some of these name code on the hub, others break the capture of the states.
 RUNTIME_KEYS = {
@@ -40,19 +37,6 @@ SWITCHED_OFF: dict[str, Any] = {
 }
 # What exists and takes no part in the forward once the masks are off, by model type.
 UNUSED = {"wav2vec2-conformer": "encoder.pos_conv_embed", "unispeech-sat": "masked_spec_embed"}
-
-
-@dataclass(frozen=True)
-class Preprocessor:
-    """The settings of the input.
-
-    Attributes:
-        file: where they stand; None where there is no such file.
-        values: by the library's names.
-    """
-
-    file: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -80,7 +64,7 @@ def read_model_config(folder: Path) -> Any:
     import transformers
 
     where, values = folder / CONFIG_FILE, read_config(folder)
-    _refuse_code(where, values)
+    refuse_code(where, values)
     model_type = values.get("model_type")
     if not model_type:
         remedy = f"; load it with -u {values['family']}" if "family" in values else ""
@@ -101,46 +85,6 @@ def read_model_config(folder: Path) -> Any:
     return config
 
 
-def read_preprocessor(folder: Path) -> Preprocessor:
-    """The input settings in a folder, empty where it has none.
-
-    Raises:
-        UpstreamError: the file is not JSON, wants code of its own, or another sample rate.
-    """
-    for name, key in ((PREPROCESSOR_FILE, None), (PROCESSOR_FILE, "feature_extractor")):
-        path = folder / name
-        if not path.is_file():
-            continue
-        content = _read_json(path)
-        _refuse_code(path, content)
-        values = content if key is None else content.get(key)
-        if not isinstance(values, dict):
-            continue
-        _refuse_code(path, values)
-        rate = values.get("sampling_rate", SAMPLE_RATE)
-        if rate != SAMPLE_RATE:
-            raise UpstreamError(f"{path}: sampling_rate is {rate}; only models of {SAMPLE_RATE} Hz are supported")
-        return Preprocessor(name, values)
-    return Preprocessor()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UpstreamError(f"{path}: cannot be read as JSON ({error}); copy it again") from None
-    if not isinstance(content, dict):
-        raise UpstreamError(f"{path}: holds {type(content).__name__}, not a JSON object; copy it again")
-    return content
-
-
-def _refuse_code(path: Path, values: Mapping[str, Any]) -> None:
-    if "auto_map" in values:
-        raise UpstreamError(
-            f"{path}: auto_map asks to run code that comes with the model; that is never done: register a class of your own"
-        )
-
-
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a model's folder as the files name them, floating ones as float32; safetensors win over pickles.
 
@@ -156,7 +100,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    parts = _read_json(index).get("weight_map")
+    parts = read_object(index).get("weight_map")
     if not isinstance(parts, dict) or not all(isinstance(part, str) and Path(part).name == part for part in parts.values()):
         raise UpstreamError(f"{index}: weight_map does not name files of this folder; copy it again")
     tensors: dict[str, Tensor] = {}

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from upstream.adapters.huggingface_folder import SAMPLE_RATE, Preprocessor
 from upstream.base import Padding
 from upstream.errors import UpstreamError
+from upstream.folder import SAMPLE_RATE, Preprocessor
 from upstream.layers.lengths import valid_frames
 
 EPS = 1e-7  # of all normalisations in the library
@@ -70,10 +70,9 @@ class Waves(Inputs):
         # Where the settings are silent, the rule of the library's documentation: no mask for models with a group norm.
         published = preprocessor.values.get("return_attention_mask", layer_norm if preprocessor.file is None else False)
         self.masks = self.batches if padding == "alone" else bool(published)
-        self.normalizes = preprocessor.file is not None and bool(preprocessor.values.get("do_normalize", True))
+        self.normalizes = preprocessor.normalizes
         self.settings = {"normalizes": self.normalizes, "masks": self.masks}
-        source = preprocessor.file or "no preprocessor_config.json"
-        self.note = f"input normalisation: {'on' if self.normalizes else 'off'} ({source})"
+        self.note = f"input normalisation: {'on' if self.normalizes else 'off'} ({preprocessor.source})"
 
     def _samples(self, frames: int) -> int:
         """The least samples that give this many frames."""

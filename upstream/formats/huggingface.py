@@ -19,7 +19,7 @@ from torch import Tensor
 
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
-from upstream.folder import CONFIG_FILE, HEADS_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE, WEIGHTS, WEIGHTS_FILE
+from upstream.folder import CONFIG_FILE, HEADS_FILE, PREPROCESSOR_FILE, WEIGHTS, WEIGHTS_FILE, Preprocessor, read_object, read_preprocessor
 from upstream.formats.base import (
     TARGETS,
     WEIR,
@@ -62,7 +62,7 @@ def read(folder: Path) -> Checkpoint:
     """
     published, where = read_config(folder), str(folder / CONFIG_FILE)
     block = added(published.get(WEIR), where)
-    options, source = _preprocessor(folder)
+    options = read_preprocessor(folder)
     with typed(where):
         values = decode(published, options, where)
     tensors = _read_weights(folder, str(published["model_type"]))
@@ -76,7 +76,7 @@ def read(folder: Path) -> Checkpoint:
     native = to_native(without_rotary_buffers(tensors, str(folder)), config, "huggingface", str(folder))
     if (folder / HEADS_FILE).is_file():
         native |= read_tensors(folder / HEADS_FILE)
-    return Checkpoint(config, native, (normalization(config, source),))
+    return Checkpoint(config, native, (normalization(config, options.source),))
 
 
 def _read_weights(folder: Path, kind: str) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ def _read_weights(folder: Path, kind: str) -> dict[str, Tensor]:
 
 def _parts(index: Path) -> list[Path]:
     """The files that an index names, which lie beside it."""
-    names = _json(index).get("weight_map")
+    names = read_object(index).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(name, str) and Path(name).name == name for name in names.values()):
         raise UpstreamError(f"{index}: has no weight_map of files beside it; download the folder again")
     return [index.with_name(name) for name in sorted(set(names.values()))]
@@ -108,28 +108,6 @@ def _without_zero_biases(tensors: dict[str, Tensor], conv_bias: bool) -> tuple[d
     if not conv_bias or any(tensors[name].any() for name in biases):
         return tensors, conv_bias
     return {name: tensor for name, tensor in tensors.items() if name not in biases}, False
-
-
-def _preprocessor(folder: Path) -> tuple[dict[str, Any] | None, str]:
-    """The input's treatment, and the file that says it."""
-    options: dict[str, Any] | None = None
-    source = f"no {PREPROCESSOR_FILE}"
-    if (folder / PREPROCESSOR_FILE).is_file():
-        options, source = _json(folder / PREPROCESSOR_FILE), PREPROCESSOR_FILE
-    elif (folder / PROCESSOR_FILE).is_file():
-        nested = _json(folder / PROCESSOR_FILE).get("feature_extractor")
-        options, source = (nested, PROCESSOR_FILE) if isinstance(nested, dict) else (None, source)
-    if options is not None and options.get("sampling_rate", 16_000) != 16_000:
-        raise UpstreamError(f"{folder / source}: sampling_rate is {options['sampling_rate']}; only models of 16 kHz audio are read")
-    return options, source
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UpstreamError(f"{path}: is not readable JSON ({error}); download the folder again") from None
-    return content if isinstance(content, dict) else {}
 
 
 def files(checkpoint: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -155,7 +133,7 @@ def files(checkpoint: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:
         state |= dict(zip(PROJECTION, (torch.eye(config.dim, dtype=dtype), torch.zeros(config.dim, dtype=dtype)), strict=True))
     if config.positions == "rotary":
         state["encoder.embed_positions.inv_freq"] = rotary_rates(config.dim // config.heads, dtype)
-    reread = configured(decode(published, options, "Hugging Face"), None, "Hugging Face")
+    reread = configured(decode(published, Preprocessor(PREPROCESSOR_FILE, options), "Hugging Face"), None, "Hugging Face")
     fields = lost(config, reread, f"Hugging Face's {kind}", kept=("projection",))
     fields |= {"conv_bias": True} if kind == "hubert" and config.conv_bias else {}  # even where all are zero
     written = {CONFIG_FILE: _dumped(published | ({WEIR: fields} if fields else {})), PREPROCESSOR_FILE: _dumped(options)}

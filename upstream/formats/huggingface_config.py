@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from upstream.errors import UpstreamError
+from upstream.folder import Preprocessor
 from upstream.formats.base import HUGGING_FACE, WEIR, json_values
 from upstream.wav2vec2_config import Wav2Vec2Config
 
@@ -82,12 +83,12 @@ TRANSIENT = {
 }
 
 
-def decode(published: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+def decode(published: Mapping[str, Any], preprocessor: Preprocessor, where: str) -> dict[str, Any]:
     """The values of a `Wav2Vec2Config`.
 
     Args:
         published: `config.json`.
-        preprocessor: `preprocessor_config.json`; None where there is none, which means no normalisation.
+        preprocessor: how the input is prepared.
         where: begins messages.
 
     Raises:
@@ -109,7 +110,7 @@ def decode(published: Mapping[str, Any], preprocessor: Mapping[str, Any] | None,
     if kind == "hubert" and not left.pop("feat_proj_layer_norm", True):
         values |= {"family": "distilhubert", "feature_norm": False}
     values |= _block(str(kind), left, where)
-    if preprocessor is not None and preprocessor.get("do_normalize", True):
+    if preprocessor.normalizes:
         values |= {"normalize": True, "normalize_eps": NORMALIZE_EPS}
     pretraining = {ours: left.pop(theirs) for theirs, ours in _pretraining_words(values).items() if theirs in left}
     values["pretraining"] = json_values({**pretraining, **({HUGGING_FACE: json_values(left)} if left else {})})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.upstream import make
 from tests.upstream.formats import published
 from tests.upstream.formats.published import CONFIGS
+from upstream.adapters.huggingface import HuggingFace
 from upstream.errors import UpstreamError
 from upstream.formats.wav2vec2 import WRITERS, Checkpoint, read
 from upstream.native import HEAD
@@ -182,6 +184,27 @@ def test_normalisation_is_what_the_preprocessor_says(on: bool, name: str, tmp_pa
     ours = read(tmp_path, "test")
     assert (ours.config.normalize, ours.config.normalize_eps) == ((True, 1e-7) if on else (False, 1e-5))
     assert ours.notes == (f"input normalisation: {'on, eps 1e-07' if on else 'off'} ({name})",)
+
+
+SETTINGS = {
+    "[]": "holds list, not a JSON object",
+    "5": "holds int, not a JSON object",
+    '{"do_normalize": "false"}': "do_normalize is 'false', which is neither true nor false",
+    '{"return_attention_mask": 1}': "return_attention_mask is 1",
+    '{"auto_map": {}}': "auto_map asks to run code",
+    "no json": "cannot be read as JSON",
+}
+
+
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
+@pytest.mark.parametrize("content", SETTINGS)
+def test_settings_that_do_not_say_on_or_off_are_refused(content: str, name: str, tmp_path: Path) -> None:
+    made("wav2vec2").save_pretrained(tmp_path)
+    nested = name == "processor_config.json" and content != "no json"
+    (tmp_path / name).write_text(f'{{"feature_extractor": {content}}}' if nested else content)
+    for reader in (read, HuggingFace.from_checkpoint):
+        with pytest.raises(UpstreamError, match=rf"{re.escape(name)}: .*{re.escape(SETTINGS[content])}"):
+            reader(tmp_path, "alone")
 
 
 def test_zero_biases_of_huberts_convolutions_are_left_out(tmp_path: Path) -> None:
