@@ -6,6 +6,7 @@ beside them, in `STEM.json`. A bundle knows its own. Source: torchaudio models/w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ BUNDLE = {  # torchaudio's argument: own field
     "encoder_dropout": "dropout",
     "encoder_layer_norm_first": "pre_norm",
 }
+SHAPES = "shapes_sha256"  # beside `weir` in the JSON
 _LAYER = re.compile(r"encoder\.transformer\.layers\.(\d+)\.")
 _IGNORED = re.compile(r"(mask_generator|logit_generator)\.")
 _TABLE = "encoder.transformer.layers.0.attention.rel_attn_embed.weight"
@@ -58,10 +60,10 @@ def read(state: Mapping[str, Any], path: Path) -> Checkpoint:
     where = str(path)
     tensors = _tensors(state, where)
     beside = path.with_suffix(".json")
-    block = _block(beside) if beside.is_file() else None
+    block, note = _beside(beside, tensors)
     config = configured(block if block is not None else _inferred(tensors, where), None, where)
     source = beside.name if block is not None else "torchaudio file, configuration inferred from its shapes"
-    return Checkpoint(config, to_native(tensors, config, "torchaudio", where), (normalization(config, source),))
+    return Checkpoint(config, to_native(tensors, config, "torchaudio", where), (normalization(config, source), *note))
 
 
 def from_bundle(params: Mapping[str, Any], state: Mapping[str, Any], normalize: bool, where: str) -> Checkpoint:
@@ -92,14 +94,24 @@ def _tensors(state: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     return without(weights(named, where), _IGNORED, where)
 
 
-def _block(path: Path) -> dict[str, Any] | None:
-    """The architecture that we wrote beside a file; None where the JSON there is another's."""
+def _beside(path: Path, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The architecture that we wrote beside a file; None where the JSON there is another's, or of other shapes, which is said."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return None, ()
     block = content.get(WEIR) if isinstance(content, dict) else None
-    return block if isinstance(block, dict) else None
+    if not isinstance(block, dict):
+        return None, ()
+    if content.get(SHAPES) != shapes_digest(tensors):
+        return None, (f"{path.name} is not used: it was written for weights of other names and shapes",)
+    return block, ()
+
+
+def shapes_digest(tensors: Mapping[str, Tensor]) -> str:
+    """What tells one file's JSON from another's: a hash of the names and shapes of its weights."""
+    shapes = sorted((name, list(tensor.shape)) for name, tensor in tensors.items())
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
 
 
 def _inferred(tensors: Mapping[str, Tensor], where: str) -> dict[str, Any]:
@@ -144,7 +156,7 @@ def state_of(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], bytes, tuple[st
     config = checkpoint.config
     _refuse(config)
     state, left = from_native(checkpoint.tensors, config, "torchaudio")
-    block = json.dumps({WEIR: config.model_dump(mode="json")}, indent=2) + "\n"
+    block = json.dumps({WEIR: config.model_dump(mode="json"), SHAPES: shapes_digest(state)}, indent=2) + "\n"
     lost = {name.removeprefix(HEAD) for name in left}
     return (
         respelled(state, parametrized=True),

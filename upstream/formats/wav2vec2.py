@@ -93,8 +93,8 @@ def _write_s3prl(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
 
 def _write_torchaudio(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
     state, block, notes = torchaudio.state_of(checkpoint)
+    replace_file(path, _saved(state))  # first: without a JSON file of its shapes it is read from those alone
     replace_file(path.with_suffix(".json"), block)
-    replace_file(path, _saved(state))
     return notes
 
 

@@ -14,6 +14,8 @@ import torchaudio.models as models
 from tests.upstream import make
 from tests.upstream.formats import published
 from upstream.errors import UpstreamError
+from upstream.formats import torchaudio as torchaudio_format
+from upstream.formats import wav2vec2
 from upstream.formats.torchaudio import from_bundle
 from upstream.formats.wav2vec2 import WRITERS, read
 
@@ -125,3 +127,31 @@ def test_json_of_another_program_beside_a_file_is_not_read(tmp_path: Path) -> No
     torch.save(bundle("wavlm")[1].state_dict(), tmp_path / "model.pth")
     (tmp_path / "model.json").write_text(json.dumps({"dim": 5}))
     assert read(tmp_path / "model.pth", "test").config.dim == 32
+
+
+def test_write_that_stops_between_the_two_files_leaves_weights_that_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, other = published.native("wav2vec2 base", heads=False), published.native("hubert large", heads=False)
+    WRITERS["torchaudio"](other, tmp_path / "out.pt")
+    replace, written = wav2vec2.replace_file, []
+
+    def fails_second(path: Path, content: bytes) -> None:
+        written.append(path.name)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        replace(path, content)
+
+    monkeypatch.setattr(wav2vec2, "replace_file", fails_second)
+    with pytest.raises(OSError, match="No space"):
+        WRITERS["torchaudio"](ours, tmp_path / "out.pt")
+    assert written == ["out.pt", "out.json"]
+    monkeypatch.setattr(torchaudio_format, "HEADS", {32: 4})  # as if this size were published
+    again = read(tmp_path / "out.pt", "test")
+    published.assert_same_tensors(again.tensors, ours.tensors)
+    assert again.notes[1:] == ("out.json is not used: it was written for weights of other names and shapes",)
+
+
+def test_json_stays_when_its_weights_are_trained_on_and_saved_again(tmp_path: Path) -> None:
+    ours = published.native("hubert large", heads=False)
+    WRITERS["torchaudio"](ours, tmp_path / "out.pt")
+    torch.save({name: tensor + 1 for name, tensor in torch.load(tmp_path / "out.pt").items()}, tmp_path / "out.pt")
+    assert read(tmp_path / "out.pt", "test").config == ours.config
