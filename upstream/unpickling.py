@@ -173,7 +173,7 @@ class Unpickler(pickle.Unpickler):
 def _check_memo(file: BinaryIO) -> None:
     """Refuse a pickle that numbers an object beyond its own length: the reader would make room for as many objects."""
     start = file.tell()
-    numbers = (argument for opcode, argument, _ in pickletools.genops(file) if opcode.name in NUMBERING)
+    numbers = (int(argument or 0) for opcode, argument, _ in pickletools.genops(file) if opcode.name in NUMBERING)
     highest, length = max(numbers, default=0), file.tell() - start
     file.seek(start)
     if highest > length:
