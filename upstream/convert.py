@@ -130,8 +130,10 @@ def _with_symbols(content: Content, path: Path, dictionary: Path | None) -> Cont
         dictionary = beside
     if dictionary is None:
         return content
-    pretraining = {**checkpoint.config.pretraining, TARGETS: read_dictionary(dictionary)}
-    return replace(content, source=replace(checkpoint, config=checkpoint.config.model_copy(update={"pretraining": pretraining})))
+    symbols = read_dictionary(dictionary)
+    config = checkpoint.config.model_copy(update={"pretraining": {**checkpoint.config.pretraining, TARGETS: symbols}})
+    notes = (*content.notes, f"symbols of the CTC outputs: {len(symbols)}, from {dictionary}")
+    return replace(content, source=replace(checkpoint, config=config), notes=notes)
 
 
 def described(content: Content) -> str:

@@ -136,12 +136,14 @@ def test_dictionary_is_taken_from_the_command_or_from_beside_the_file(tmp_path: 
     path = published.fine_tuned_file(tmp_path / "ctc.pt", published.peer("wav2vec2 base"))
     named = tmp_path / "letters.txt"
     named.write_text("| 3\nE 2\nT 1\n")
-    convert(path, tmp_path / "first", "hf", dictionary=named)
+    lines = convert(path, tmp_path / "first", "hf", dictionary=named)
+    assert f"symbols of the CTC outputs: 7, from {named}" in lines
     assert (tmp_path / "first/vocab.json").is_file()
     lines = convert(path, tmp_path / "second", "hf")
     assert any("no vocab.json" in line for line in lines)
     named.rename(tmp_path / "dict.ltr.txt")
-    convert(path, tmp_path / "third", "hf")
+    lines = convert(path, tmp_path / "third", "hf")
+    assert f"symbols of the CTC outputs: 7, from {tmp_path / 'dict.ltr.txt'}" in lines
     assert (tmp_path / "third/vocab.json").read_text() == (tmp_path / "first/vocab.json").read_text()
 
 
