@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
+from upstream.formats.roberta import read
 from upstream.layers.convolutions import frames_of
+from upstream.layers.initial import draw_normal
 from upstream.layers.lengths import valid_frames
 from upstream.layers.transformer import Transformer
 from upstream.native import ENCODER, HEAD, load_strictly, write_native
-from upstream.roberta_checkpoint import read
 from upstream.roberta_config import END, PADDING, START, RobertaConfig, spread_dictionary, token_table
 from upstream.settings import parse
 from upstream.vq_wav2vec import build_quantizer, quantize
@@ -76,9 +77,8 @@ class RobertaEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.transformer = Transformer(config.transformer_options())
-        for part in (self.tokens, self.positions, *self.transformer.modules()):  # as BERT begins
-            if isinstance(part, nn.Linear | nn.Embedding):
-                nn.init.normal_(part.weight, std=0.02)
+        for part in (self.tokens, self.positions, self.transformer):
+            draw_normal(part)
 
     def tokenize(self, wavs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, N) of waveforms (B, T) with `lengths` (B,) valid samples, padded, and their number (B,)."""
@@ -135,7 +135,7 @@ class VqWav2VecRoberta(Upstream):
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, padding: Padding = "alone") -> VqWav2VecRoberta:
-        """Load a native folder, or a file of fairseq or s3prl with its vq-wav2vec, see roberta_checkpoint.py."""
+        """Load a native folder, or a file of fairseq or s3prl with its vq-wav2vec, see formats/roberta.py."""
         if path is None:
             raise UpstreamError(f"{cls.name}: needs a checkpoint (-k): a file, a folder or OWNER/NAME on the hub")
         config, tensors, notes = read(path)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from upstream.errors import UpstreamError
-from upstream.layers.lengths import valid_frames
+from upstream.layers.convolutions import UtteranceNorm
+from upstream.layers.lengths import own_lengths, valid_frames
 from upstream.layers.options import ACTIVATIONS
-from upstream.wav2vec import Extractor, UtteranceNorm, Wav2Vec, Wav2VecEncoder, own_frames
+from upstream.wav2vec import Extractor, Wav2Vec, Wav2VecEncoder
 from upstream.wav2vec_config import QuantizerConfig, Wav2VecConfig
 
 
@@ -93,7 +94,7 @@ class KMeansQuantizer(Quantizer):
 
     def forward(self, z: Tensor, frames: Tensor) -> Quantized:
         """See `Quantizer`; the gradient goes to the features and to the entries, as if each were the result."""
-        projected = self.norm(self.projection(z), own_frames(frames, z.shape[2], self.alone))
+        projected = self.norm(self.projection(z), own_lengths(frames, z.shape[2], self.alone))
         points = projected.unflatten(1, (self.options.groups, self.entries)).permute(0, 3, 1, 2)
         table = self.codebook.transpose(0, 1).expand(self.options.groups, -1, -1)
         codes = torch.stack([nearest(points[:, :, group], table[group]) for group in range(self.options.groups)], dim=2)

@@ -19,40 +19,18 @@ from torch import Tensor, nn
 
 from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
-from upstream.layers.convolutions import ConvLayer, frames_of
-from upstream.layers.lengths import valid_frames
+from upstream.formats.wav2vec import read
+from upstream.layers.convolutions import ConvLayer, Convolution, UtteranceNorm, frames_of
+from upstream.layers.lengths import own_lengths, valid_frames
 from upstream.layers.options import ACTIVATIONS
 from upstream.native import ENCODER, HEAD, load_strictly, write_native
 from upstream.settings import parse
-from upstream.wav2vec_checkpoint import read
 from upstream.wav2vec_config import Wav2VecConfig
 
 
-class UtteranceNorm(nn.GroupNorm):
-    """Group norm over all channels of a group and all of an utterance's frames."""
-
-    def forward(self, x: Tensor, frames: list[int] | None = None) -> Tensor:
-        """Normalise x (B, C, F) over each row's first `frames`, the others become zero; None: over the padded batch."""
-        if frames is None:
-            return super().forward(x)
-        rows = [super(UtteranceNorm, self).forward(row[None, :, :count]) for row, count in zip(x, frames, strict=True)]
-        return torch.cat([F.pad(row, (0, x.shape[2] - row.shape[2])) for row in rows])
-
-
-class Convolution(nn.Module):
-    """A convolution, its norm and its activation."""
-
-    def __init__(self, inputs: int, size: ConvLayer, config: Wav2VecConfig, bias: bool, dropout: float = 0.0) -> None:
-        super().__init__()
-        channels, kernel, stride = size
-        self.conv = nn.Conv1d(inputs, channels, kernel, stride=stride, bias=bias)
-        self.dropout = nn.Dropout(dropout)
-        self.norm = UtteranceNorm(1, channels, affine=config.affine)
-        self.activation = ACTIVATIONS[config.activation]
-
-    def forward(self, x: Tensor, frames: list[int] | None) -> Tensor:
-        """Map x (B, C, F); `frames` are each row's after this layer, as in `UtteranceNorm`."""
-        return self.activation(self.norm(self.dropout(self.conv(x)), frames))
+def normed(inputs: int, size: ConvLayer, config: Wav2VecConfig, bias: bool, dropout: float = 0.0) -> Convolution:
+    """A convolution with this family's norm and activation."""
+    return Convolution(inputs, size, bias, UtteranceNorm(1, size[0], affine=config.affine), ACTIVATIONS[config.activation], dropout)
 
 
 class Extractor(nn.Module):
@@ -68,13 +46,13 @@ class Extractor(nn.Module):
         self.config, self.alone = config, alone
         inputs = [1, *(channels for channels, _, _ in config.conv_layers)]
         self.layers = nn.ModuleList(
-            Convolution(source, size, config, bias=False) for source, size in zip(inputs, config.conv_layers, strict=False)
+            normed(source, size, config, bias=False) for source, size in zip(inputs, config.conv_layers, strict=False)
         )
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """Frames (B, C, F) of waveforms (B, T) with `lengths` (B,) valid samples, whatever stands past them."""
         x = wavs.masked_fill(~valid_frames(lengths.to(wavs.device), wavs.shape[1]), 0.0)[:, None]
-        own = own_frames(lengths, wavs.shape[1], self.alone)
+        own = own_lengths(lengths, wavs.shape[1], self.alone)
         for layer, size in zip(self.layers, self.config.conv_layers, strict=True):
             own = None if own is None else [frames_of(count, [size]) for count in own]
             x = layer(x, own)
@@ -94,23 +72,18 @@ class Aggregator(nn.Module):
         self.config, self.alone = config, alone
         self.padding = "replicate" if config.aggregator_padding == "replicate" else "constant"
         self.layers = nn.ModuleList(
-            Convolution(config.dim, (config.dim, kernel, 1), config, config.aggregator_bias, config.dropout) for kernel in config.kernels
+            normed(config.dim, (config.dim, kernel, 1), config, config.aggregator_bias, config.dropout) for kernel in config.kernels
         )
 
     def forward(self, x: Tensor, frames: Tensor) -> list[Tensor]:
         """The output (B, C, F) of every layer for x (B, C, F) with `frames` (B,) valid ones."""
-        own = own_frames(frames, x.shape[2], self.alone)
+        own = own_lengths(frames, x.shape[2], self.alone)
         outputs = []
         for layer, kernel in zip(self.layers, self.config.kernels, strict=True):
             made = layer(F.pad(x, (kernel - 1, 0), mode=self.padding), own)
             x = (made + x) * math.sqrt(self.config.residual_scale) if self.config.skip_connections else made
             outputs.append(x)
         return outputs
-
-
-def own_frames(lengths: Tensor, longest: int, alone: bool) -> list[int] | None:
-    """Each row's length, where rows are padded and padding shall not count; else None."""
-    return lengths.tolist() if alone and bool((lengths < longest).any()) else None
 
 
 class Wav2VecEncoder(nn.Module):

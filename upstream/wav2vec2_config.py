@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from upstream.layers.convolutions import receptive_field
+from upstream.layers.convolutions import receptive_field, stride_of
 from upstream.layers.options import TransformerOptions
 from upstream.settings import Settings
 
@@ -94,10 +94,7 @@ class Wav2Vec2Config(Settings):
     @property
     def stride(self) -> int:
         """Samples a frame."""
-        stride = 1
-        for _, _, step in self.conv_layers:
-            stride *= step
-        return stride
+        return stride_of(self.conv_layers)
 
     @property
     def minimum_samples(self) -> int:

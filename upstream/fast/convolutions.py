@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upstream.fast.linear import Linear
-from upstream.layers.convolutions import Convolution, Convolutions, frames_of, receptive_field
+from upstream.layers.convolutions import Convolution, Convolutions, frames_of, receptive_field, stride_of
 
 CHUNK = {"cpu": 64}  # frames that leave the front end together: their activations, 64 times as many at first, stay in the cache
 LONG_CHUNK = 4096  # elsewhere
@@ -29,9 +29,7 @@ class FrontEnd:
 
     def __init__(self, plain: Convolutions, dtype: torch.dtype) -> None:
         self.sizes, self.dtype = plain.sizes, dtype
-        self.stride = 1
-        for _, _, stride in self.sizes:
-            self.stride *= stride
+        self.stride = stride_of(self.sizes)
         layers = [layer for layer in plain.layers if isinstance(layer, Convolution)]
         norm = layers[0].norm
         self.group_norm = GroupNorm(layers[0].conv, norm) if isinstance(norm, nn.GroupNorm) else None

@@ -1,4 +1,4 @@
-"""The convolutional front end of wav2vec 2.0 and its relatives: from waveforms to frames.
+"""Convolutions over waveforms and frames, and the front end of wav2vec 2.0 and its relatives.
 
 Source: wav2vec 2.0 (Baevski et al., 2020, arXiv 2006.11477), section 2; fairseq models/wav2vec/wav2vec2.py,
 ConvFeatureExtractionModel. Shape letters: B batch, T samples, C channels, F frames.
@@ -6,12 +6,15 @@ ConvFeatureExtractionModel. Shape letters: B batch, T samples, C channels, F fra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from upstream.layers.lengths import own_lengths
 
 ConvLayer = tuple[int, int, int]  # channels, kernel, stride
 Count = TypeVar("Count", int, Tensor)
@@ -32,6 +35,59 @@ def receptive_field(layers: Sequence[ConvLayer]) -> int:
     return field
 
 
+def stride_of(layers: Sequence[ConvLayer]) -> int:
+    """Samples a frame."""
+    return math.prod(stride for _, _, stride in layers)
+
+
+class UtteranceNorm(nn.GroupNorm):
+    """Group norm over the channels of a group and an utterance's frames."""
+
+    def forward(self, x: Tensor, frames: list[int] | None = None) -> Tensor:
+        """Normalise x (B, C, F) over each row's first `frames`, the others become zero; None: over the padded batch."""
+        if frames is None:
+            return super().forward(x)
+        rows = [super(UtteranceNorm, self).forward(row[None, :, :count]) for row, count in zip(x, frames, strict=True)]
+        return torch.cat([F.pad(row, (0, x.shape[2] - row.shape[2])) for row in rows])
+
+
+class Convolution(nn.Module):
+    """A convolution of frames or samples, its norm and its activation.
+
+    Args:
+        inputs: channels of the input.
+        size: channels, kernel and stride.
+        bias: of the convolution.
+        norm: over channels, over time as well, or none.
+        activation: after the norm.
+        dropout: before the norm.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        size: ConvLayer,
+        bias: bool,
+        norm: nn.LayerNorm | UtteranceNorm | None,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels, kernel, stride = size
+        self.conv = nn.Conv1d(inputs, channels, kernel, stride=stride, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+        self.norm, self.activation = norm, activation
+
+    def forward(self, x: Tensor, frames: list[int] | None = None) -> Tensor:
+        """Map x (B, C, F); `frames` are each row's after this layer, for a norm over time that shall not see the others."""
+        x = self.dropout(self.conv(x))
+        if isinstance(self.norm, UtteranceNorm):
+            x = self.norm(x, frames)
+        elif self.norm is not None:
+            x = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        return self.activation(x)
+
+
 class Convolutions(nn.Module):
     """Convolutions over the waveform, each followed by GELU.
 
@@ -46,46 +102,19 @@ class Convolutions(nn.Module):
         super().__init__()
         self.sizes, self.by_row = tuple(layers), norm == "group" and alone
         inputs = [1, *(channels for channels, _, _ in layers)]
-        self.layers = nn.ModuleList(
-            Convolution(source, size, norm if norm == "layer" or index == 0 else None, bias)
-            for index, (source, size) in enumerate(zip(inputs, layers, strict=False))
-        )
+        norms: list[nn.LayerNorm | UtteranceNorm | None] = [nn.LayerNorm(channels) for channels in inputs[1:]]
+        if norm == "group":
+            norms = [UtteranceNorm(inputs[1], inputs[1]), *[None] * (len(layers) - 1)]
+        parts = [Convolution(source, size, bias, made) for source, size, made in zip(inputs, layers, norms, strict=False)]
+        for part in parts:
+            nn.init.kaiming_normal_(part.conv.weight)
+        self.layers = nn.ModuleList(parts)
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """Frames (B, C, F) of waveforms (B, T) with `lengths` (B,) valid samples; frames past a length are not meaningful."""
         x = wavs[:, None]
-        padded = self.by_row and bool((lengths < wavs.shape[1]).any())
-        first = frames_of(lengths, self.sizes[:1]).tolist() if padded else None  # only the first layer has a norm over time
+        own = own_lengths(lengths, wavs.shape[1], self.by_row)
+        first = None if own is None else [frames_of(samples, self.sizes[:1]) for samples in own]  # only it has a norm over time
         for layer in self.layers:
             x, first = layer(x, first), None
         return x
-
-
-class Convolution(nn.Module):
-    """One convolution, its norm, and GELU."""
-
-    def __init__(self, inputs: int, size: ConvLayer, norm: Literal["group", "layer"] | None, bias: bool) -> None:
-        super().__init__()
-        channels, kernel, stride = size
-        self.conv = nn.Conv1d(inputs, channels, kernel, stride=stride, bias=bias)
-        nn.init.kaiming_normal_(self.conv.weight)
-        self.norm: nn.Module | None = None
-        if norm == "group":
-            self.norm = nn.GroupNorm(channels, channels)
-        elif norm == "layer":
-            self.norm = nn.LayerNorm(channels)
-
-    def forward(self, x: Tensor, frames: list[int] | None) -> Tensor:
-        """Map x (B, C, F); `frames` are each row's valid ones after this layer, for a norm over time that shall not see the others."""
-        x = self.conv(x)
-        if isinstance(self.norm, nn.LayerNorm):
-            x = self.norm(x.transpose(1, 2)).transpose(1, 2)
-        elif self.norm is not None:
-            x = self.norm(x) if frames is None else self._by_row(x, frames)
-        return F.gelu(x)
-
-    def _by_row(self, x: Tensor, frames: list[int]) -> Tensor:
-        """The group norm of each row's valid frames; the others are zero."""
-        assert self.norm is not None
-        rows = [F.pad(self.norm(row[None, :, :count]), (0, x.shape[2] - count)) for row, count in zip(x, frames, strict=True)]
-        return torch.cat(rows)
