@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from lhotse.cut import Cut
 from torch import Tensor
-from tqdm import tqdm
 
 from corpus.batch import Batch, load_batch
 from corpus.errors import DataError
@@ -171,18 +170,14 @@ def build_store(
     encoder, live = frozen.upstream, Live(frozen.upstream.minimum_samples)
     shards = writing.divide(batches, seconds, lambda batch: estimate_bytes(encoder, batch, reduction))
     about = {"what": "", "reduction": str(reduction), "utterances": sum(map(len, batches)), **(about or {})}
-    processes = 1 if accelerator is None else accelerator.num_processes
-    total = round(sum(map(seconds, batches)) / processes)
-    hours = "{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h [{elapsed}<{remaining}]"
-    with tqdm(total=total, unit_scale=1 / 3600, desc=f"encode {about['what']}", bar_format=hours, disable=quiet, leave=False) as bar:
 
-        def encode(batches: Sequence[Sequence[Cut]]) -> Iterator[writing.Encoded]:
-            for batch, loaded in zip(batches, prefetch(live.load, batches, 2), strict=True):
-                with torch.no_grad():
-                    yield loaded.utt_ids, reduction(frozen.represent(loaded), loaded.samples.to(frozen.device)), loaded.samples
-                bar.update(seconds(batch))
+    def encode(batches: Sequence[Sequence[Cut]]) -> Iterator[writing.Encoded]:
+        for loaded in prefetch(live.load, batches, 2):
+            with torch.no_grad():
+                yield loaded.utt_ids, reduction(frozen.represent(loaded), loaded.samples.to(frozen.device)), loaded.samples
 
-        writing.fill(folder, writing.Content(encoder.num_states, encoder.dim, reduction, shards, about), encode, accelerator)
+    content = writing.Content(encoder.num_states, encoder.dim, reduction, shards, seconds, about)
+    writing.fill(folder, content, encode, accelerator, quiet)
 
 
 def measure_speed(frozen: Frozen, batches: Sequence[Sequence[Cut]]) -> float:

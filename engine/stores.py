@@ -98,10 +98,10 @@ def listing() -> str:
     header = ["what", "reduction", "utterances", "size", "last used", "state", "key"]
     rows = [
         [store.what, store.about.get("reduction", ""), f"{store.about['utterances']:,}" if "utterances" in store.about else "",
-         _size(store.bytes), _ago(store.used), _state(store), store.key]
+         layout.size_words(store.bytes), _ago(store.used), _state(store), store.key]
         for store in stores
     ]  # fmt: skip
-    total = f"{len(stores)} in {layout.root()}: {_size(sum(store.bytes for store in stores))}"
+    total = f"{len(stores)} in {layout.root()}: {layout.size_words(sum(store.bytes for store in stores))}"
     return f"{results.table([header, *rows])}\n{total}"
 
 
@@ -122,8 +122,8 @@ def prune(days: float | None) -> str:
             if free:
                 layout.remove(store.folder)
                 freed += store.bytes
-            lines.append(f"{'removed' if free else 'in use, kept:'} {store.key}  {store.what}  {_size(store.bytes)}")
-    return "\n".join([*lines, f"{_size(freed)} freed" if chosen else "nothing to remove"])
+            lines.append(f"{'removed' if free else 'in use, kept:'} {store.key}  {store.what}  {layout.size_words(store.bytes)}")
+    return "\n".join([*lines, f"{layout.size_words(freed)} freed" if chosen else "nothing to remove"])
 
 
 def verify() -> tuple[str, int]:
@@ -134,7 +134,7 @@ def verify() -> tuple[str, int]:
             continue
         wrong = list(_wrong(store.folder))
         damaged += bool(wrong)
-        lines.append(f"{'DAMAGED' if wrong else 'ok'}  {store.key}  {store.what}  {_size(store.bytes)}")
+        lines.append(f"{'DAMAGED' if wrong else 'ok'}  {store.key}  {store.what}  {layout.size_words(store.bytes)}")
         lines += [f"  {line}" for line in (_taken_out(store, wrong) if wrong else [])]
     return "\n".join(lines or [f"nothing is stored in {layout.root()}"]), 2 if damaged else 0
 
@@ -160,10 +160,6 @@ def _taken_out(store: Found, wrong: list[tuple[int | None, str]]) -> Iterator[st
                 if number is not None:
                     layout.part_path(store.folder, number).unlink(missing_ok=True)
             yield f"{reason}: {'it is made again when it is needed' if free else 'in use, and left as it is; verify it again later'}"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
 def _ago(moment: float) -> str:

@@ -110,7 +110,7 @@ class Storage:
         size = sources.estimate_bytes(self.frozen.upstream, wanted.cuts, kind)
         begun = layout.read_about(folder)
         if layout.is_complete(folder):  # whatever there is room for now: a run that goes on reads what it read before
-            return _Choice(True, "", f"{kind} are read from the store ({size / choosing.GB:.2f} GB)", folder)
+            return _Choice(True, "", f"{kind} are read from the store ({layout.size_words(size)})", folder)
         demand = Demand(size, _bytes_in(folder) if begun else 0, sources.seconds(wanted.cuts), 0.0)
         fits, sizes = choosing.room(self.config, demand)
         if not fits:

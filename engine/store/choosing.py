@@ -14,12 +14,12 @@ from corpus.files import TEMPORARY
 from engine.config import Store
 from engine.errors import ConfigError
 from engine.store import layout
+from engine.store.layout import size_words
 
 SMALL = 64 << 20
 """Bytes of frames below which they are stored without measuring: whatever is found, it is a matter of seconds."""
 
 PROBE_BYTES = 16 << 20
-GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def room(config: Store, demand: Demand) -> tuple[bool, str]:
     """
     free = shutil.disk_usage(_existing(layout.root())).free + demand.written
     allowed = min(config.limit_bytes(), free // 2)
-    size = f"{demand.bytes / GB:.2f} GB"
+    size = size_words(demand.bytes)
     if demand.bytes <= allowed:
         return True, size
-    limits = f"{size} do not fit in {allowed / GB:.2f} GB (--store-limit {config.limit}, half of {free / GB:.0f} GB free)"
+    limits = f"{size} do not fit in {size_words(allowed)} (--store-limit {config.limit}, half of {size_words(free)} free)"
     if config.mode in ("frames", "pooled"):
         raise ConfigError(f"--store {config.mode}: {limits}; raise --store-limit, set WEIR_CACHE to another disk, or give --store off")
     return False, limits
@@ -63,7 +63,7 @@ def pays(demand: Demand, forward: Callable[[], float]) -> tuple[bool, str]:
         forward: measures how many seconds of audio are read and encoded a second.
     """
     if demand.bytes <= SMALL:
-        return True, f"{demand.bytes / GB:.2f} GB are little"
+        return True, "too little to measure"
     if demand.uses <= 1:
         return False, "needed once"
     speed = forward()

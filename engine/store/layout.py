@@ -207,6 +207,11 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def size_words(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
 def read_about(folder: Path) -> dict[str, Any]:
     """What a store holds, in words; empty where it does not say."""
     try:

@@ -21,6 +21,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
+from tqdm import tqdm
 
 from corpus.errors import DataError
 from corpus.files import TEMPORARY, remove_unfinished, write_atomically
@@ -43,6 +44,7 @@ LEAST_SECONDS = 300.0
 T = TypeVar("T")
 Encoded = tuple[Sequence[str], Representation, Tensor]
 """Ids, what is kept of their representations, and sample counts (B,)."""
+Encode = Callable[[Sequence[T]], Iterable[Encoded]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Content(Generic[T]):
 
     Attributes:
         shards: for each shard its batches, whatever `encode` takes.
+        seconds: of audio in a batch.
         about: in words and numbers, for `--store-list`.
     """
 
@@ -58,6 +61,7 @@ class Content(Generic[T]):
     dim: int
     reduction: Reduction
     shards: Sequence[Sequence[T]]
+    seconds: Callable[[T], float]
     about: dict[str, Any]
 
 
@@ -75,14 +79,13 @@ def divide(batches: Sequence[T], seconds: Callable[[T], float], size: Callable[[
     return shards
 
 
-def fill(
-    folder: Path, content: Content[T], encode: Callable[[Sequence[T]], Iterable[Encoded]], accelerator: Accelerator | None = None
-) -> None:
+def fill(folder: Path, content: Content[T], encode: Encode[T], accelerator: Accelerator | None = None, quiet: bool = True) -> None:
     """Write what is still missing of a store. Over several processes all call this together, and process i of n writes the i-th, the
     (i + n)-th … missing shard.
 
     Args:
-        encode: what a shard's batches hold, in order; it may be asked twice for one.
+        encode: what a shard's batches hold, one by one; it may be asked twice for a shard.
+        quiet: show no progress.
     Raises:
         CheckpointError: it cannot be written, for want of space say; finished shards stay.
     """
@@ -92,8 +95,10 @@ def fill(
         missing = _begin(folder, content) if main else None
         missing = broadcast_object_list([missing])[0] if processes > 1 else missing
         if missing is not None:
-            for number in missing[rank::processes]:
-                _write_shard(folder, number, content, encode)
+            own = missing[rank::processes]
+            with _progress(content, own, quiet) as bar:
+                for number in own:
+                    _write_shard(folder, number, content, _watched(encode, content.seconds, bar))
             if accelerator is not None:
                 accelerator.wait_for_everyone()
             if main:
@@ -102,6 +107,31 @@ def fill(
         accelerator.wait_for_everyone()
     if not layout.is_complete(folder):
         raise CheckpointError(f"{folder} is not where the main process wrote it: all processes need the same cache (WEIR_CACHE)")
+
+
+def _progress(content: Content[Any], numbers: Sequence[int], quiet: bool) -> tqdm[Any]:
+    """A bar over the hours of audio in some shards, counted in milliseconds: whole numbers add up to their sum."""
+    total = sum(_milliseconds(content.seconds(batch)) for number in numbers for batch in content.shards[number])
+    hours = "{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} h [{elapsed}<{remaining}]"
+    title = f"encode {content.about['what']}"
+    return tqdm(total=total, unit_scale=1 / 3.6e6, desc=title, bar_format=hours, disable=quiet or not total, leave=False)
+
+
+def _watched(encode: Encode[T], seconds: Callable[[T], float], bar: tqdm[Any]) -> Encode[T]:
+    """`encode`, followed by a bar."""
+
+    def watched(batches: Sequence[T]) -> Iterator[Encoded]:
+        for batch, encoded in zip(batches, encode(batches), strict=True):
+            yield encoded
+            more = _milliseconds(seconds(batch))
+            bar.total = max(bar.total or 0, bar.n + more)  # a shard may be encoded twice
+            bar.update(more)
+
+    return watched
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
 
 
 def _begin(folder: Path, content: Content[Any]) -> list[int] | None:
@@ -134,7 +164,7 @@ def _finish(folder: Path, content: Content[Any]) -> None:
         log.info("%d of %d shards hold values beyond float16's range and are stored in bfloat16", wide, len(found))
 
 
-def _write_shard(folder: Path, number: int, content: Content[T], encode: Callable[[Sequence[T]], Iterable[Encoded]]) -> None:
+def _write_shard(folder: Path, number: int, content: Content[T], encode: Encode[T]) -> None:
     """Write a shard, in bfloat16 where float16 cannot hold it."""
     batches = content.shards[number]
     try:

@@ -42,7 +42,9 @@ def encode(batches: Sequence[list[str]]) -> Iterator[writing.Encoded]:
 
 def content(reduction: Reduction = Reduction()) -> writing.Content[list[str]]:  # noqa: B008 - a constant
     """Three states of four features in two shards."""
-    return writing.Content(3, 4, reduction, [BATCHES[:2], BATCHES[2:]], {"what": "letters", "utterances": 5, "reduction": str(reduction)})
+    return writing.Content(
+        3, 4, reduction, [BATCHES[:2], BATCHES[2:]], len, {"what": "letters", "utterances": 5, "reduction": str(reduction)}
+    )
 
 
 def write(folder: Path, reduction: Reduction = Reduction(), encode: Any = encode) -> Store:  # noqa: B008
@@ -263,7 +265,7 @@ def test_store_that_is_there_is_not_written_again(tmp_path: Path) -> None:
 def test_parts_that_another_version_divided_otherwise_are_not_mixed_in(tmp_path: Path) -> None:
     write(tmp_path / "s")
     (tmp_path / "s" / "manifest.json").unlink()
-    other = writing.Content(3, 4, Reduction(), [BATCHES[:1], BATCHES[1:]], content().about)
+    other = writing.Content(3, 4, Reduction(), [BATCHES[:1], BATCHES[1:]], len, content().about)
     writing.fill(tmp_path / "s", other, encode)
     assert torch.equal(Store(tmp_path / "s").read(["d"])[0].hidden_states[:, 0], states("d"))
 
