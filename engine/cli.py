@@ -14,7 +14,7 @@ def guarded(command: Callable[[list[str] | None], int], argv: list[str] | None) 
     try:
         return command(argv)
     except KeyboardInterrupt:
-        print("interrupted; the same command with -a goes on from the last saved step", file=sys.stderr)
+        print("interrupted; what is saved stays: the same command goes on, training with -a", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output is gone
         return 1
