@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from upstream.base import Padding, Representation, Upstream
+from upstream.base import Padding, Representation
 from upstream.errors import UpstreamError
 from upstream.formats.roberta import read
 from upstream.layers.convolutions import frames_of
 from upstream.layers.initial import draw_normal
 from upstream.layers.lengths import valid_frames
 from upstream.layers.transformer import Transformer
-from upstream.native import ENCODER, HEAD, load_strictly, write_native
+from upstream.native_upstream import NativeUpstream
 from upstream.roberta_config import END, PADDING, START, RobertaConfig, spread_dictionary, token_table
 from upstream.settings import parse
 from upstream.vq_wav2vec import build_quantizer, quantize
@@ -112,7 +112,7 @@ class RobertaEncoder(nn.Module):
         return torch.stack(self.transformer(x, counts))
 
 
-class VqWav2VecRoberta(Upstream):
+class VqWav2VecRoberta(NativeUpstream):
     """RoBERTa over the codes of a vq-wav2vec.
 
     Args:
@@ -123,6 +123,8 @@ class VqWav2VecRoberta(Upstream):
     name = "vq_wav2vec_roberta"
     family = "vq_wav2vec_roberta"
     code_version = 2  # since 1, codes do not change with precision
+    config: RobertaConfig
+    encoder: RobertaEncoder
 
     def __init__(self, config: RobertaConfig, padding: Padding = "alone") -> None:
         super().__init__()
@@ -162,19 +164,3 @@ class VqWav2VecRoberta(Upstream):
         self.check_lengths(lengths)
         tokens, counts = self.encoder.tokenize(wavs, lengths)
         return Representation(self.encoder(tokens, counts), counts)
-
-    def load_encoder(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Copy the encoder's weights from native tensors; those of heads among them are ignored."""
-        kept = {name.removeprefix(ENCODER): tensor for name, tensor in tensors.items() if not name.startswith(HEAD)}
-        load_strictly(self.encoder, kept, where)
-
-    def save_native(self, folder: Path, head: Mapping[str, Tensor] | None = None, *, dtype: torch.dtype | None = None) -> None:
-        """Write `config.json` and `model.safetensors`.
-
-        Args:
-            folder: where; created when missing.
-            head: tensors that only pre-training needs, under `head.…` names; loading the encoder ignores them.
-            dtype: type of the stored tensors, `torch.float16` to halve the file.
-        """
-        tensors = {ENCODER + name: tensor for name, tensor in self.encoder.state_dict().items()} | dict(head or {})
-        write_native(folder, {"family": self.family, **self.config.model_dump(mode="json")}, tensors, dtype)

@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upstream.base import Padding, Representation, Upstream
+from upstream.base import Padding, Representation
 from upstream.errors import UpstreamError
 from upstream.formats.wav2vec import read
 from upstream.layers.convolutions import ConvLayer, Convolution, UtteranceNorm, frames_of
 from upstream.layers.lengths import own_lengths, valid_frames
 from upstream.layers.options import ACTIVATIONS
-from upstream.native import ENCODER, HEAD, load_strictly, write_native
+from upstream.native_upstream import NativeUpstream
 from upstream.settings import parse
 from upstream.wav2vec_config import Wav2VecConfig
 
@@ -111,7 +111,7 @@ class Wav2VecEncoder(nn.Module):
         return z, z
 
 
-class Wav2Vec(Upstream):
+class Wav2Vec(NativeUpstream):
     """wav2vec with the states that SUPERB's weighted sum is learnt on: z, each aggregator layer's output, c.
 
     Args:
@@ -121,6 +121,7 @@ class Wav2Vec(Upstream):
 
     name = "wav2vec"
     family = "wav2vec"
+    config: Wav2VecConfig
     encoder: Wav2VecEncoder
 
     def __init__(self, config: Wav2VecConfig | None = None, padding: Padding = "alone") -> None:
@@ -178,19 +179,3 @@ class Wav2Vec(Upstream):
         states = torch.stack(self.encoder(wavs, lengths, frames)).transpose(2, 3)
         valid = valid_frames(frames.to(states.device), states.shape[2])
         return Representation(states.masked_fill(~valid[:, :, None], 0.0), frames)
-
-    def load_encoder(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Copy the encoder's weights from native tensors; those of a head among them are ignored."""
-        kept = {name.removeprefix(ENCODER): tensor for name, tensor in tensors.items() if not name.startswith(HEAD)}
-        load_strictly(self.encoder, kept, where)
-
-    def save_native(self, folder: Path, head: Mapping[str, Tensor] | None = None, *, dtype: torch.dtype | None = None) -> None:
-        """Write `config.json` and `model.safetensors`.
-
-        Args:
-            folder: where; created when missing.
-            head: tensors of the prediction head under `head.…` names, for pre-training to go on; loading the encoder ignores them.
-            dtype: type of the stored tensors, `torch.float16` to halve the file.
-        """
-        tensors = {ENCODER + name: tensor for name, tensor in self.encoder.state_dict().items()} | dict(head or {})
-        write_native(folder, {"family": self.family, **self.config.model_dump(mode="json")}, tensors, dtype)
