@@ -143,3 +143,14 @@ class Upstream(nn.Module, ABC):
         shortest = int(lengths.min())
         if shortest < self.minimum_samples:
             raise UpstreamError(f"{self.name}: an utterance has {shortest} samples; it needs at least {self.minimum_samples}")
+
+
+def normalization_note(eps: float | None, source: str = "") -> str:
+    """The sentence that says whether waveforms are brought to zero mean and unit variance first.
+
+    Args:
+        eps: added to the variance; None where the input is left as it is.
+        source: what decided it: a file, say.
+    """
+    state = "off" if eps is None else f"on, eps {eps:g}"
+    return f"input normalisation: {state}" + (f" ({source})" if source else "")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from upstream.base import Padding
+from upstream.base import Padding, normalization_note
 from upstream.errors import UpstreamError
 from upstream.folder import SAMPLE_RATE, Preprocessor
 from upstream.layers.lengths import valid_frames
@@ -72,7 +72,7 @@ class Waves(Inputs):
         self.masks = self.batches if padding == "alone" else bool(published)
         self.normalizes = preprocessor.normalizes
         self.settings = {"normalizes": self.normalizes, "masks": self.masks}
-        self.note = f"input normalisation: {'on' if self.normalizes else 'off'} ({preprocessor.source})"
+        self.note = normalization_note(EPS if self.normalizes else None, preprocessor.source)
 
     def _samples(self, frames: int) -> int:
         """The least samples that give this many frames."""

@@ -220,7 +220,7 @@ def test_input_normalisation_follows_the_preprocessor(tmp_path: Path) -> None:
     off = HuggingFace.from_checkpoint(save(tmp_path, model, extractor("wav2vec2 large", do_normalize=False)))
     assert off.notes[0] == "input normalisation: off (preprocessor_config.json)"
     on = HuggingFace.from_checkpoint(save(tmp_path, model, extractor("wav2vec2 large")))
-    assert on.notes[0] == "input normalisation: on (preprocessor_config.json)"
+    assert on.notes[0] == "input normalisation: on, eps 1e-07 (preprocessor_config.json)"
     quiet = 0.01 * wavs
     assert make.relative_error(without(quiet, lengths).hidden_states, off(quiet, lengths).hidden_states) == 0
     assert make.relative_error(on(quiet, lengths).hidden_states, on(wavs, lengths).hidden_states) < 0.02
@@ -231,7 +231,7 @@ def test_input_normalisation_follows_the_preprocessor(tmp_path: Path) -> None:
 def test_settings_inside_a_processors_file_count(tmp_path: Path) -> None:
     save(tmp_path, theirs("hubert large"))
     (tmp_path / "processor_config.json").write_text(json.dumps({"feature_extractor": extractor("hubert large").to_dict()}, default=str))
-    assert HuggingFace.from_checkpoint(tmp_path).notes[0] == "input normalisation: on (processor_config.json)"
+    assert HuggingFace.from_checkpoint(tmp_path).notes[0] == "input normalisation: on, eps 1e-07 (processor_config.json)"
 
 
 def test_heads_are_left_out_and_named(tmp_path: Path) -> None:
