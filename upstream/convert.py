@@ -10,7 +10,8 @@ from pathlib import Path
 
 from upstream.errors import UpstreamError
 from upstream.formats.base import TARGETS, Checkpoint
-from upstream.formats.families import Content, kind_of
+from upstream.formats.content import Content
+from upstream.formats.families import kind_of
 from upstream.formats.vocabulary import read_dictionary
 from upstream.locate import find_checkpoint
 from upstream.native import ENCODER, HEAD
@@ -99,7 +100,7 @@ def convert(
     _check_free(target, form, overwrite)
     path = find_checkpoint(source)
     kind = kind_of(path)
-    content = kind.read(path)
+    content = kind.opened(path)
     if family is not None and content.family != family:
         raise UpstreamError(f"{path}: holds a {content.family} encoder, not {family}; use python -m upstream.convert")
     if form not in kind.writers:

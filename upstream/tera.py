@@ -16,16 +16,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from upstream import native
 from upstream.base import Padding, Representation, Upstream
 from upstream.errors import UpstreamError
 from upstream.features.kaldi import KaldiConfig, KaldiFeatures
 from upstream.features.logmel import LogMel
+from upstream.formats.tera import read_native, read_s3prl
 from upstream.layers.lengths import valid_frames
 from upstream.layers.options import ACTIVATIONS, TransformerOptions
 from upstream.layers.transformer import Transformer
 from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, load_strictly, write_native
-from upstream.tera_checkpoint import read_s3prl
 from upstream.tera_config import TaskConfig, TeraConfig, TransformerConfig
 
 __all__ = [
@@ -275,13 +274,6 @@ def native_tensors(encoder: TeraEncoder, head: SpecHead | None = None) -> dict[s
     if head is not None:
         tensors |= {HEAD + name: tensor for name, tensor in head.state_dict().items()}
     return tensors
-
-
-def read_native(folder: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
-    """The configuration and the tensors, head included, of a native checkpoint folder of this family."""
-    values, tensors = native.read_native(folder, [Tera.family])
-    del values["family"]
-    return TeraConfig.read(values, str(folder / native.CONFIG_FILE)), tensors
 
 
 def load_head(config: TeraConfig, tensors: Mapping[str, Tensor], where: str) -> SpecHead:

@@ -135,7 +135,7 @@ def test_loss_equals_s3prls_on_the_same_alteration(monkeypatch: pytest.MonkeyPat
     from s3prl.upstream.mockingjay.model import TransformerConfig as PeerConfig
     from s3prl.upstream.mockingjay.model import TransformerModel, TransformerSpecPredictionHead
 
-    from upstream.tera_checkpoint import to_published
+    from upstream.formats.tera import to_published
 
     module = Reconstruction(TeraModel(transformer=SMALL)).eval()
     encoders.perturbed(module.tera), encoders.perturbed(module.head, seed=1)

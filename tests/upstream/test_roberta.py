@@ -11,10 +11,11 @@ from torch import Tensor
 
 import upstream
 from tests.upstream import make, roberta_files, wav2vec_files
-from upstream import cards, roberta_checkpoint
+from upstream import cards
 from upstream.errors import UpstreamError
+from upstream.formats import roberta as roberta_format
+from upstream.formats.roberta import read, read_config, write_fairseq, write_s3prl
 from upstream.roberta import VqWav2VecRoberta
-from upstream.roberta_checkpoint import read, read_config, write_fairseq, write_s3prl
 from upstream.roberta_config import RobertaConfig, read_dictionary, spread_dictionary, token_table
 from upstream.wav2vec_config import QuantizerConfig, Wav2VecConfig
 
@@ -153,7 +154,7 @@ def test_the_published_tokenizer_is_fetched_where_none_is_beside(
         asked.append(what)
         return fetched
 
-    monkeypatch.setattr(roberta_checkpoint, "published_checkpoint", fetch)
+    monkeypatch.setattr(roberta_format, "published_checkpoint", fetch)
     model = VqWav2VecRoberta.from_checkpoint(path)
     assert asked == [("vq_wav2vec_kmeans", cards.cards()["vq_wav2vec_kmeans"].published)]
     assert "codes come from the published vq_wav2vec_kmeans" in model.notes[0]

@@ -50,7 +50,7 @@ def test_long_utterances_are_cut_at_the_last_position(tmp_path: Path) -> None:
 
 
 def test_a_written_file_loads_in_s3prl(tmp_path: Path) -> None:
-    from upstream.roberta_checkpoint import read, write_s3prl
+    from upstream.formats.roberta import read, write_s3prl
 
     path, _ = roberta_files.s3prl_files(tmp_path)
     config, tensors, _ = read(path)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tests.upstream import make
 from upstream.features.logmel import LogMel, LogMelConfig
+from upstream.formats.tera import from_published, to_published
 from upstream.tera import Tera
-from upstream.tera_checkpoint import from_published, to_published
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TOLERANCE = 2e-6
@@ -179,7 +179,7 @@ def test_head_output() -> None:
 
 
 def test_written_file_loads_in_s3prl_and_is_bit_equal(variant: dict[str, Any], tmp_path: Path) -> None:
-    from upstream.tera_checkpoint import write_s3prl
+    from upstream.formats.tera import write_s3prl
 
     weights = make.s3prl_file(tmp_path / "theirs.ckpt", make.published_config(**variant))
     model = Tera.from_checkpoint(tmp_path / "theirs.ckpt").eval()

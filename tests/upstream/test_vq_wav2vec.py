@@ -11,8 +11,8 @@ import torch
 import upstream
 from tests.upstream import make, wav2vec_files
 from upstream.errors import UpstreamError
+from upstream.formats.wav2vec import read, write_fairseq, write_s3prl
 from upstream.vq_wav2vec import VqWav2Vec
-from upstream.wav2vec_checkpoint import read, write_fairseq, write_s3prl
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -12,10 +12,10 @@ from torch import Tensor
 import upstream
 from tests.upstream import make, wav2vec_files
 from upstream.errors import UpstreamError
+from upstream.formats.wav2vec import read, write_fairseq, write_s3prl
+from upstream.formats.wav2vec import read_config as read_published_config
 from upstream.native import read_config, read_tensors
 from upstream.wav2vec import Wav2Vec
-from upstream.wav2vec_checkpoint import read, write_fairseq, write_s3prl
-from upstream.wav2vec_checkpoint import read_config as read_published_config
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -84,7 +84,7 @@ def test_the_shortest_utterance_has_one_frame(tmp_path: Path) -> None:
 
 
 def test_a_written_file_loads_in_s3prl(changes: dict[str, Any], tmp_path: Path) -> None:
-    from upstream.wav2vec_checkpoint import read, write_s3prl
+    from upstream.formats.wav2vec import read, write_s3prl
 
     wav2vec_files.s3prl_file(tmp_path / "theirs.pt", **changes)
     write_s3prl(tmp_path / "ours.pt", *read(tmp_path / "theirs.pt"))

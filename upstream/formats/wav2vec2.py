@@ -14,6 +14,7 @@ from upstream.errors import UpstreamError
 from upstream.folder import CONFIG_FILE, WEIGHTS
 from upstream.formats import fairseq, huggingface, torchaudio
 from upstream.formats.base import Checkpoint, normalization
+from upstream.formats.content import Content, Kind, Writer
 from upstream.formats.fairseq_files import fairseq_content, s3prl_content
 from upstream.formats.place import replace_folder
 from upstream.native import is_native, read_native, replace_file, write_native
@@ -27,6 +28,8 @@ EXPECTED = (
     "('model' with 'cfg' or 'args'), s3prl ('model_weight' with 'model_cfg'), WavLM ('model' with 'cfg'), DistilHuBERT ('Distiller' "
     "with 'Config') or torchaudio (a state dictionary)"
 )
+
+FILES = (fairseq, torchaudio)
 
 
 def read(path: Path | None, name: str) -> Checkpoint:
@@ -50,7 +53,7 @@ def read(path: Path | None, name: str) -> Checkpoint:
     if path.is_dir():
         raise UpstreamError(f"{path}: is no checkpoint of the wav2vec 2.0 family: {EXPECTED}")
     content = read_checkpoint(path)
-    for kind in (fairseq, torchaudio):
+    for kind in FILES:
         if kind.recognized(content):
             return kind.read(content, path)
     found = f"a dictionary with {', '.join(map(repr, list(content)[:6]))}" if isinstance(content, dict) else type(content).__name__
@@ -112,3 +115,21 @@ WRITERS: dict[str, Callable[[Checkpoint, Path], tuple[str, ...]]] = {
     "fairseq": _write_fairseq,
     "torchaudio": _write_torchaudio,
 }
+
+
+def recognized(content: Any) -> bool:
+    """Whether this is what a file of this family holds."""
+    return any(kind.recognized(content) for kind in FILES)
+
+
+def _opened(path: Path) -> Content:
+    checkpoint = read(path, "wav2vec2")
+    config = checkpoint.config
+    return Content(config.family, config.layers, config.dim, checkpoint.tensors, checkpoint, checkpoint.notes)
+
+
+def _writer(form: str) -> Writer:
+    return lambda content, path: WRITERS[form](content.source, path)
+
+
+KIND = Kind(FAMILIES, recognized, _opened, {form: _writer(form) for form in WRITERS})

@@ -14,8 +14,8 @@ import torch
 import upstream
 from tests.upstream import make
 from upstream.errors import UpstreamError
+from upstream.formats.tera import read_s3prl, to_published, write_s3prl
 from upstream.tera import Tera, load_head, read_native
-from upstream.tera_checkpoint import read_s3prl, to_published, write_s3prl
 
 
 def published_weights(model: Tera) -> dict[str, torch.Tensor]:

@@ -16,14 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upstream import cards, native, wav2vec_checkpoint
+from upstream import cards, native
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
+from upstream.formats import wav2vec
+from upstream.formats.content import Content, Kind, write_native, writer
+from upstream.formats.wav2vec import check_names, parts, save, weight_names
 from upstream.locate import published_checkpoint
 from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, replace_file
 from upstream.roberta_config import RobertaConfig
 from upstream.settings import parse
-from upstream.wav2vec_checkpoint import check_names, parts, save
 from upstream.wav2vec_config import Wav2VecConfig
 
 FAMILY = "vq_wav2vec_roberta"
@@ -69,6 +71,11 @@ CARRIED = ("arch", "untie_weights_roberta", "pooler_activation_fn", "pooler_drop
 Read = tuple[RobertaConfig, dict[str, Tensor], tuple[str, ...]]
 
 
+def recognized(content: Any) -> bool:
+    """Whether this is what a file of fairseq or s3prl holds."""
+    return any(name.startswith(SENTENCE) for name in weight_names(content))
+
+
 def read(path: Path) -> Read:
     """Read a native folder, or a file of fairseq or s3prl with the vq-wav2vec that belongs to it.
 
@@ -86,7 +93,7 @@ def read(path: Path) -> Read:
     model, _, weights = parts(content, path)
     dictionary = content.get("text_dictionary")
     source, note = find_tokenizer(path)
-    tokenizer, codes = wav2vec_checkpoint.read(source)
+    tokenizer, codes = wav2vec.read(source)
     config = read_config(model, dictionary if isinstance(dictionary, str) else _read_text(path), tokenizer, str(path))
     return config, from_published(weights, config, str(path)) | _packed(codes), (note,)
 
@@ -118,7 +125,7 @@ def write_fairseq(path: Path, config: RobertaConfig, tensors: Mapping[str, Tenso
     dictionary = path.with_name(DICTIONARY_FILE)
     if dictionary.is_file() and _read_text(path) != config.dictionary:
         raise UpstreamError(f"{dictionary}: is in the way, and is another model's; write into a folder of its own")
-    _write_tokenizer(path, config, tensors, wav2vec_checkpoint.write_fairseq)
+    _write_tokenizer(path, config, tensors, wav2vec.write_fairseq)
     replace_file(dictionary, config.dictionary.encode())
     save(path, {"args": Namespace(**published_config(config), task="masked_lm"), "model": weights})
 
@@ -126,7 +133,7 @@ def write_fairseq(path: Path, config: RobertaConfig, tensors: Mapping[str, Tenso
 def write_s3prl(path: Path, config: RobertaConfig, tensors: Mapping[str, Tensor]) -> None:
     """Write a file that s3prl reads as its own, its vq-wav2vec beside it; see `write_fairseq`."""
     weights = to_published(config, tensors, str(path))
-    _write_tokenizer(path, config, tensors, wav2vec_checkpoint.write_s3prl)
+    _write_tokenizer(path, config, tensors, wav2vec.write_s3prl)
     model = Namespace(**published_config(config))  # s3prl takes nothing else
     save(path, {"task_cfg": TASK, "model_cfg": model, "model_weight": weights, "text_dictionary": config.dictionary})
 
@@ -226,7 +233,7 @@ def _write_tokenizer(path: Path, config: RobertaConfig, tensors: Mapping[str, Te
     if not beside.is_file():
         write(beside, config.tokenizer, own)
         return
-    _, found = wav2vec_checkpoint.read(beside)
+    _, found = wav2vec.read(beside)
     if found.keys() != own.keys() or not all(torch.equal(found[name], own[name]) for name in own):
         raise UpstreamError(f"{beside}: is in the way, and is not this model's vq-wav2vec; write into a folder of its own")
 
@@ -239,3 +246,11 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
         raise UpstreamError(f"{source}: {reason}; a RoBERTa of fairseq needs its dictionary beside {path.name}") from None
+
+
+def _opened(path: Path) -> Content:
+    config, tensors, notes = read(path)
+    return Content(FAMILY, config.layers, config.dim, tensors, config, notes)
+
+
+KIND = Kind((FAMILY,), recognized, _opened, {"native": write_native, "fairseq": writer(write_fairseq), "s3prl": writer(write_s3prl)})

@@ -19,6 +19,7 @@ from upstream import native
 from upstream.checkpoint import plain, read_checkpoint
 from upstream.conv_layers import format_conv_layers, parse_conv_layers
 from upstream.errors import UpstreamError
+from upstream.formats.content import Content, Kind, write_native, writer
 from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, replace_file, some
 from upstream.settings import parse
 from upstream.wav2vec_config import Wav2VecConfig
@@ -49,6 +50,17 @@ OBJECTIVE = (  # keys of pre-training alone, carried along
     *("prediction_steps", "sample_distance", "num_negatives", "cross_sample_negatives", "balanced_classes", "infonce"),
     *("project_features", "offset", "dropout_agg", "vq_temp", "vq_gamma"),
 )
+
+
+def weight_names(content: Any) -> list[str]:
+    """The names of the weights in a file of fairseq or s3prl; none where it is another."""
+    weights = content.get("model_weight", content.get("model")) if isinstance(content, Mapping) else None
+    return [str(name) for name in weights] if isinstance(weights, Mapping) else []
+
+
+def recognized(content: Any) -> bool:
+    """Whether this is what such a file holds."""
+    return any(name.startswith("feature_aggregator.") for name in weight_names(content))
 
 
 def read(path: Path) -> tuple[Wav2VecConfig, dict[str, Tensor]]:
@@ -255,3 +267,11 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     replace_file(path, buffer.getvalue())
+
+
+def _opened(path: Path) -> Content:
+    config, tensors = read(path)
+    return Content(config.family, len(config.kernels), config.dim, tensors, config)
+
+
+KIND = Kind(FAMILIES, recognized, _opened, {"native": write_native, "fairseq": writer(write_fairseq), "s3prl": writer(write_s3prl)})

@@ -1,6 +1,6 @@
-"""TERA, Mockingjay and Audio ALBERT checkpoints in s3prl's format, both ways.
+"""TERA, Mockingjay and Audio ALBERT checkpoints: native folders, and files of s3prl, both ways.
 
-The file is a dictionary: `Transformer` and `SpecHead` (weights), `Upstream_Config` (older files: `Config`) with the blocks
+s3prl's file is a dictionary: `Transformer` and `SpecHead` (weights), `Upstream_Config` (older files: `Config`) with the blocks
 `transformer`, `task` and `audio`. Source: s3prl upstream/mockingjay/builder.py and pretrain/mockingjay/pretrain_expert.py.
 """
 
@@ -15,15 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from upstream import native
 from upstream.checkpoint import plain, read_checkpoint
 from upstream.errors import UpstreamError
 from upstream.features.kaldi import KaldiConfig
 from upstream.features.logmel import LogMelConfig
+from upstream.folder import CONFIG_FILE, WEIGHTS_FILE
+from upstream.formats.content import Content, Kind, Notes, write_native
 from upstream.native import ENCODER, HEAD, replace_file, some
 from upstream.settings import Settings
 from upstream.tera_config import TeraConfig, TransformerConfig
 
 logger = logging.getLogger(__name__)
+
+FAMILY = "tera"
 
 # Keys that files may lack: they came later, and their defaults are what was done before.
 LATER_KEYS = {"input_dim", "share_layer", "pre_layer_norm"}
@@ -39,6 +44,18 @@ ALIASES = {"attention.LayerNorm": "attention.output.LayerNorm", "LayerNorm": "ou
 QKV = [f"attention.self.{part}" for part in ("query", "key", "value")]
 INPUT = {"input_representations.spec_transform": "input_projection", "input_representations.LayerNorm": "input_norm"}
 HEAD_NAMES = {"dense": "dense", "LayerNorm": "norm", "output": "output"}
+
+
+def recognized(content: Any) -> bool:
+    """Whether this is what a published file holds."""
+    return isinstance(content, Mapping) and "Transformer" in content
+
+
+def read_native(folder: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
+    """The configuration and the tensors, head included, of a native checkpoint folder of this family."""
+    values, tensors = native.read_native(folder, [FAMILY])
+    del values["family"]
+    return TeraConfig.read(values, str(folder / CONFIG_FILE)), tensors
 
 
 def read_s3prl(path: Path) -> tuple[TeraConfig, dict[str, Tensor]]:
@@ -217,3 +234,21 @@ def _refuse_stacked_frames(weights: Mapping[str, Tensor], config: TeraConfig, pa
 
 def _stacked(path: Path, sign: str) -> UpstreamError:
     return UpstreamError(f"{path}: stacks consecutive frames (the first Mockingjay code; {sign}); today's s3prl cannot read it either")
+
+
+def _opened(path: Path) -> Content:
+    folder = path.parent if path.name == WEIGHTS_FILE else path
+    config, tensors = read_native(folder) if (folder / CONFIG_FILE).is_file() else read_s3prl(path)
+    return Content(FAMILY, config.transformer.num_hidden_layers, config.transformer.hidden_size, tensors, config)
+
+
+def _write_s3prl(content: Content, path: Path) -> Notes:
+    encoder, head = (
+        {name.removeprefix(prefix): tensor for name, tensor in content.tensors.items() if name.startswith(prefix)}
+        for prefix in (ENCODER, HEAD)
+    )
+    write_s3prl(path, content.source, encoder, head or None)
+    return ()
+
+
+KIND = Kind((FAMILY,), recognized, _opened, {"native": write_native, "s3prl": _write_s3prl})
