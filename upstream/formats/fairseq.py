@@ -1,13 +1,7 @@
-"""Files of fairseq, s3prl, WavLM and DistilHuBERT, read: one dictionary with weights and a configuration.
+"""Files of fairseq, s3prl, WavLM and DistilHuBERT, read; see containers.py for what most have in common.
 
-| file | weights | configuration |
-|---|---|---|
-| fairseq | `model` | `cfg` (`model` and `task` in it), or the `args` of before 2021 |
-| fairseq, fine-tuned with CTC | `model`, behind `w2v_encoder.` | the same, the encoder's in `w2v_args` |
-| s3prl, converted from fairseq | `model_weight` | `model_cfg`, `task_cfg`, for HuBERT `dictionaries_symbols` |
-| WavLM | `model` | `cfg`, flat |
-| DistilHuBERT (s3prl) | `Distiller` | `Config` (`distiller` in it) |
-
+A file fine-tuned with CTC has its weights behind `w2v_encoder.`, the encoder's configuration in `w2v_args`. HuBERT's converted by
+s3prl has `dictionaries_symbols` besides. DistilHuBERT's holds `Distiller` (weights) and `Config` (`distiller` in it).
 Sources: fairseq checkpoint_utils.py and models/wav2vec/wav2vec2_asr.py; s3prl upstream/{wav2vec2,hubert,wavlm,distiller}.
 """
 
@@ -38,6 +32,7 @@ from upstream.formats.base import (
     weights,
     without_rotary_buffers,
 )
+from upstream.formats.containers import mapping, opened
 from upstream.formats.fairseq_config import decode
 from upstream.formats.names import to_native
 from upstream.wav2vec2_config import Wav2Vec2Config
@@ -121,36 +116,24 @@ def _values(parts: Parts, tensors: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _parts(content: Mapping[str, Any], where: str) -> Parts:
-    if "model_weight" in content:
-        model, task = (_mapping(content.get(key), f"{where}: {key}") for key in ("model_cfg", "task_cfg"))
-        extra = {DICTIONARIES: plain(content[DICTIONARIES])} if _known(content.get(DICTIONARIES)) else {}
-        return Parts(model, task, _mapping(content["model_weight"], where, convert=False), where, extra=extra)
     if "Distiller" in content:
-        model = dict(_mapping(_mapping(content["Config"], where).get("distiller"), f"{where}: Config.distiller"))
+        model = mapping(mapping(content["Config"], f"{where}: Config").get("distiller"), f"{where}: Config.distiller")
         if "extractor_conv_feature_layers" in model:
             model["conv_feature_layers"] = model.pop("extractor_conv_feature_layers")
         model.setdefault("activation_dropout", 0.1)
-        return Parts(model, {}, _mapping(content["Distiller"], where, convert=False), where, "distilhubert")
-    return _fairseq_parts(content, where)
-
-
-def _fairseq_parts(content: Mapping[str, Any], where: str) -> Parts:
-    state = _mapping(content["model"], where, convert=False)
-    model, task = _configurations(content, where)
-    if any(str(name).startswith(FINE_TUNED) for name in state):
-        return _fine_tuned(Parts(model, task, state, where, extra=_dictionaries(content)))
-    family = "wavlm" if any(str(name).endswith("self_attn.grep_a") for name in state) else None
-    return Parts(model, task, state, where, family, _dictionaries(content))
-
-
-def _configurations(content: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model's and the task's, from `cfg`, WavLM's flat `cfg` or `args`."""
-    cfg = plain(content.get("cfg"))
-    if isinstance(cfg, Mapping) and isinstance(cfg.get("model"), Mapping):
-        return dict(cfg["model"]), _mapping(cfg.get("task") or {}, f"{where}: cfg.task")
-    if isinstance(cfg, Mapping) and "conv_feature_layers" in cfg:
-        return {key: value for key, value in cfg.items() if key != "normalize"}, {"normalize": cfg.get("normalize", False)}
-    return _split(_mapping(content.get("args"), f"{where}: neither 'cfg' with 'model' in it, nor 'args'"))
+        if not isinstance(content["Distiller"], Mapping):
+            raise UpstreamError(f"{where}: Distiller: is no mapping; the checkpoint is incomplete")
+        return Parts(model, {}, content["Distiller"], where, "distilhubert")
+    found = opened(content, where)
+    model, task = _split(found.model) if found.flat else (found.model, found.task)
+    if "model_weight" in content:
+        extra = {DICTIONARIES: plain(content[DICTIONARIES])} if _known(content.get(DICTIONARIES)) else {}
+        return Parts(model, task, found.weights, where, extra=extra)
+    parts = Parts(model, task, found.weights, where, extra=_dictionaries(content))
+    if any(str(name).startswith(FINE_TUNED) for name in parts.state):
+        return _fine_tuned(parts)
+    parts.family = "wavlm" if any(str(name).endswith("self_attn.grep_a") for name in parts.state) else None
+    return parts
 
 
 def _split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -168,7 +151,7 @@ def _fine_tuned(parts: Parts) -> Parts:
         raise UpstreamError(f"{parts.where}: is fine-tuned, and lacks 'w2v_args', the encoder's configuration; convert it with fairseq")
     model, task = _split(nested)
     if isinstance(nested.get("model"), Mapping):
-        model, task = dict(nested["model"]), _mapping(nested.get("task") or {}, f"{parts.where}: w2v_args.task")
+        model, task = dict(nested["model"]), mapping({} if nested.get("task") is None else nested["task"], f"{parts.where}: w2v_args.task")
     model |= {key: parts.model[key] for key in FINE_TUNING_SETS if key in parts.model}
     if "normalize" not in task:
         task["normalize"] = parts.task.get("normalize", False)
@@ -222,11 +205,3 @@ def _renamed(state: Mapping[Any, Any], where: str) -> dict[Any, Any]:
         logger.info("%s: not read: '%s', the teacher of pre-training", where, TEACHER)
     names = {"label_embs": "label_embs_concat"}
     return {names.get(name, name): tensor for name, tensor in state.items() if name != TEACHER}
-
-
-def _mapping(value: Any, where: str, convert: bool = True) -> dict[Any, Any]:
-    """A mapping of the file, its configuration objects made plain."""
-    found = plain(value) if convert else value
-    if not isinstance(found, Mapping):
-        raise UpstreamError(f"{where}: is missing or no mapping; the checkpoint is incomplete")
-    return dict(found)

@@ -20,8 +20,9 @@ from upstream import cards, native
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
 from upstream.formats import wav2vec
+from upstream.formats.containers import save, weight_names
 from upstream.formats.content import Content, Kind, write_native, writer
-from upstream.formats.wav2vec import check_names, parts, save, weight_names
+from upstream.formats.wav2vec import check_names, parts
 from upstream.locate import published_checkpoint
 from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, replace_file
 from upstream.roberta_config import RobertaConfig

@@ -6,7 +6,6 @@ s3prl's file is a dictionary: `Transformer` and `SpecHead` (weights), `Upstream_
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,8 +20,9 @@ from upstream.errors import UpstreamError
 from upstream.features.kaldi import KaldiConfig
 from upstream.features.logmel import LogMelConfig
 from upstream.folder import CONFIG_FILE, WEIGHTS_FILE
+from upstream.formats.containers import save
 from upstream.formats.content import Content, Kind, Notes, write_native
-from upstream.native import ENCODER, HEAD, replace_file, some
+from upstream.native import ENCODER, HEAD, some
 from upstream.settings import Settings
 from upstream.tera_config import TeraConfig, TransformerConfig
 
@@ -103,9 +103,7 @@ def write_s3prl(
             for published, name in HEAD_NAMES.items()
             for kind in ("weight", "bias")
         }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    replace_file(path, buffer.getvalue())
+    save(path, content)
 
 
 def from_published(weights: Mapping[str, Tensor], config: TeraConfig, where: str) -> dict[str, Tensor]:

@@ -7,20 +7,19 @@ behind `head.`. Source: fairseq models/wav2vec/wav2vec.py; s3prl upstream/wav2ve
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from upstream import native
-from upstream.checkpoint import plain, read_checkpoint
+from upstream.checkpoint import read_checkpoint
 from upstream.conv_layers import format_conv_layers, parse_conv_layers
 from upstream.errors import UpstreamError
+from upstream.formats.containers import opened, save, weight_names
 from upstream.formats.content import Content, Kind, write_native, writer
-from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, replace_file, some
+from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, some
 from upstream.settings import parse
 from upstream.wav2vec_config import Wav2VecConfig
 
@@ -50,12 +49,6 @@ OBJECTIVE = (  # keys of pre-training alone, carried along
     *("prediction_steps", "sample_distance", "num_negatives", "cross_sample_negatives", "balanced_classes", "infonce"),
     *("project_features", "offset", "dropout_agg", "vq_temp", "vq_gamma"),
 )
-
-
-def weight_names(content: Any) -> list[str]:
-    """The names of the weights in a file of fairseq or s3prl; none where it is another."""
-    weights = content.get("model_weight", content.get("model")) if isinstance(content, Mapping) else None
-    return [str(name) for name in weights] if isinstance(weights, Mapping) else []
 
 
 def recognized(content: Any) -> bool:
@@ -109,22 +102,10 @@ def parts(content: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any], dic
     Raises:
         UpstreamError: it is neither.
     """
-    content = content if isinstance(content, Mapping) else {}
-    if "model_weight" in content:
-        model, task, weights = content.get("model_cfg"), content.get("task_cfg"), content["model_weight"]
-    else:
-        whole = plain(content.get("cfg"))
-        if isinstance(whole, Mapping) and whole:
-            model, task = whole.get("model"), whole.get("task")
-        else:
-            model = task = content.get("args")
-        weights = content.get("model")
-    model, task = plain(model), plain(task) or {}
-    if not (isinstance(model, dict) and isinstance(task, dict) and isinstance(weights, Mapping)):
-        raise UpstreamError(f"{path}: is no checkpoint of fairseq ('model' with 'cfg' or 'args') or s3prl ('model_weight', 'model_cfg')")
-    if odd := [name for name, tensor in weights.items() if not (isinstance(name, str) and isinstance(tensor, Tensor))]:
+    found = opened(content, str(path))
+    if odd := [name for name, tensor in found.weights.items() if not (isinstance(name, str) and isinstance(tensor, Tensor))]:
         raise UpstreamError(f"{path}: '{odd[0]}' among the weights is not a tensor; save the weights again without it")
-    return model, task, dict(weights)
+    return found.model, found.task, dict(found.weights)
 
 
 def read_config(published: Mapping[str, Any], where: str) -> Wav2VecConfig:
@@ -260,13 +241,6 @@ def _quantizer_names(config: Wav2VecConfig) -> Iterator[tuple[str, str]]:
     for index in range(last + 1):
         theirs = f"weight_proj.{index}.0" if index < last else f"weight_proj.{index}" if last else "weight_proj"
         yield from ((f"projection.{index}.{leaf}", f"{theirs}.{leaf}") for leaf in ("weight", "bias"))
-
-
-def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a PyTorch file; in place whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    replace_file(path, buffer.getvalue())
 
 
 def _opened(path: Path) -> Content:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
 from upstream.folder import CONFIG_FILE, WEIGHTS
 from upstream.formats import fairseq, huggingface, torchaudio
 from upstream.formats.base import Checkpoint, normalization
+from upstream.formats.containers import save
 from upstream.formats.content import Content, Kind, Writer
 from upstream.formats.fairseq_files import fairseq_content, s3prl_content
 from upstream.formats.place import replace_folder
@@ -84,27 +82,21 @@ def _write_hugging_face(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
 
 def _write_fairseq(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
     content, notes = fairseq_content(checkpoint)
-    replace_file(path, _saved(content))
+    save(path, content)
     return notes
 
 
 def _write_s3prl(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
     content, notes = s3prl_content(checkpoint)
-    replace_file(path, _saved(content))
+    save(path, content)
     return notes
 
 
 def _write_torchaudio(checkpoint: Checkpoint, path: Path) -> tuple[str, ...]:
     state, block, notes = torchaudio.state_of(checkpoint)
-    replace_file(path, _saved(state))  # first: without a JSON file of its shapes it is read from those alone
+    save(path, state)  # first: without a JSON file of its shapes it is read from those alone
     replace_file(path.with_suffix(".json"), block)
     return notes
-
-
-def _saved(content: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()
 
 
 # Each writes a checkpoint, whole or not at all, over what is there, and gives sentences on what the format does not hold.
