@@ -382,6 +382,8 @@ def test_another_sample_rate_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_must_be_named_and_be_a_folder_with_weights(tmp_path: Path) -> None:
     with pytest.raises(UpstreamError, match="give its folder, or OWNER/NAME on the hub, with -k"):
+        HuggingFace.from_checkpoint(None)
+    with pytest.raises(UpstreamError, match="upstream 'hf' needs a checkpoint"):
         upstream.load("hf")
     theirs("hubert base").config.save_pretrained(tmp_path)
     with pytest.raises(UpstreamError, match="has no weights"):
