@@ -183,3 +183,10 @@ def test_another_familys_checkpoint_is_refused_with_its_name(tmp_path: Path) -> 
         upstream.load("wav2vec", tmp_path / "vq.pt")
     with pytest.raises(UpstreamError, match="needs a checkpoint"):
         upstream.load("wav2vec_local")
+
+
+@pytest.mark.parametrize("key", ["conv_feature_layers", "log_compression"])
+def test_value_that_is_needed_and_not_set_is_named(key: str) -> None:
+    values = {"conv_feature_layers": "[(8, 10, 5)]", "conv_aggregator_layers": "[(8, 2, 1)]", "log_compression": True}
+    with pytest.raises(UpstreamError, match=f"x: the configuration lacks '{key}'"):
+        read_published_config({**values, "skip_connections_agg": True, key: None}, "x")

@@ -71,7 +71,7 @@ def typed(where: str) -> Iterator[None]:
     """Inside, a configuration's value of a type that nothing can be done with is an error that says so."""
     try:
         yield
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:  # PyTorch raises the second for a tensor
         raise UpstreamError(f"{where}: a value of the configuration is of the wrong type ({error}); the file is damaged") from None
 
 

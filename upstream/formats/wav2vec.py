@@ -114,7 +114,7 @@ def read_config(published: Mapping[str, Any], where: str) -> Wav2VecConfig:
     Raises:
         UpstreamError: keys are missing, or it is an architecture that no published model has.
     """
-    if missing := {key for key in NEEDED if key not in published}:
+    if missing := {key for key in NEEDED if published.get(key) is None}:
         raise UpstreamError(f"{where}: the configuration lacks {some(missing)}; it is not that of a wav2vec")
     values = DEFAULTS | {key: value for key, value in published.items() if value is not None}
     layers = parse_conv_layers(str(values["conv_feature_layers"]))
