@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from upstream.errors import UpstreamError
+from upstream.folder import WEIGHTS, shards, weights_among
 from upstream.native import read_tensors
 from upstream.unpickling import Maker, Refused, Stub, Unpickler
 
-__all__ = ["Stub", "plain", "read_checkpoint"]
+__all__ = ["Stub", "plain", "read_checkpoint", "read_weights"]
 
 ZIP_START = b"PK\x03\x04"
 TAR_SIGN = slice(257, 262), b"ustar"
@@ -71,6 +72,24 @@ def read_checkpoint(path: Path) -> Any:
         raise UpstreamError(
             f"{path}: is not a readable checkpoint ({reason}); it may be truncated or no checkpoint: copy it again"
         ) from None
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a Hugging Face folder as its files name them, whole or in shards; safetensors win over pickles.
+
+    Raises:
+        UpstreamError: there are none, a shard is missing, or a file holds anything but tensors by name.
+    """
+    found = weights_among([name for name in WEIGHTS if (folder / name).is_file()])
+    if found is None:
+        raise UpstreamError(f"{folder}: has no weights: none of {', '.join(WEIGHTS)}")
+    tensors: dict[str, Tensor] = {}
+    for name in shards(folder / found) or [found]:
+        content = read_checkpoint(folder / name)
+        if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+            raise UpstreamError(f"{folder / name}: holds more than tensors by name; save it again with save_pretrained")
+        tensors |= content
+    return tensors
 
 
 def _read_zip(path: Path) -> Any:

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upstream.adapters.huggingface_folder import build_model, read_model_config, read_weights
+from upstream.adapters.huggingface_folder import build_model, read_model_config
 from upstream.adapters.huggingface_inputs import Filterbanks, Inputs, LogMelWindows, Waves
 from upstream.base import Padding, Representation, Upstream
+from upstream.checkpoint import read_weights
 from upstream.errors import UpstreamError
 from upstream.folder import read_preprocessor
 from upstream.layers.lengths import valid_frames

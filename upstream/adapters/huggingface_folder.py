@@ -1,4 +1,4 @@
-"""Reading the folder of a Transformers model: its configuration and its weights, and nothing that could run.
+"""Reading the folder of a Transformers model: its configuration, and a model built from it and its weights; nothing that could run.
 
 Only classes of the installed library are built, and only tensors and plain values are read.
 """
@@ -13,12 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
-from upstream.folder import CONFIG_FILE, read_object, refuse_code
+from upstream.folder import CONFIG_FILE, refuse_code
 from upstream.native import read_config, some
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 # How the library computes, not what: some of these name code on the hub, others break the capture of the states.
 RUNTIME_KEYS = {
@@ -83,37 +80,6 @@ def read_model_config(folder: Path) -> Any:
         if hasattr(config, name):
             setattr(config, name, value)
     return config
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a model's folder as the files name them, floating ones as float32; safetensors win over pickles.
-
-    Raises:
-        UpstreamError: there are none, a part is missing, or a file holds anything but tensors by name.
-    """
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return _read_tensors(folder / name)
-        if (folder / f"{name}.index.json").is_file():
-            return _read_shards(folder / f"{name}.index.json")
-    raise UpstreamError(f"{folder}: has no weights: neither {' nor '.join(WEIGHTS)}, whole or with an index of parts")
-
-
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    parts = read_object(index).get("weight_map")
-    if not isinstance(parts, dict) or not all(isinstance(part, str) and Path(part).name == part for part in parts.values()):
-        raise UpstreamError(f"{index}: weight_map does not name files of this folder; copy it again")
-    tensors: dict[str, Tensor] = {}
-    for part in sorted(set(parts.values())):
-        tensors |= _read_tensors(index.parent / part)
-    return tensors
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    content = read_checkpoint(path)
-    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise UpstreamError(f"{path}: holds more than tensors by name; save the model with save_pretrained and load that folder")
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in content.items()}
 
 
 def build_model(kind: Any, config: Any, tensors: Mapping[str, Tensor], where: Path) -> tuple[Any, set[str]]:

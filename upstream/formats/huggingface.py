@@ -17,9 +17,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from upstream.checkpoint import read_checkpoint
-from upstream.errors import UpstreamError
-from upstream.folder import CONFIG_FILE, HEADS_FILE, PREPROCESSOR_FILE, WEIGHTS, WEIGHTS_FILE, Preprocessor, read_object, read_preprocessor
+from upstream.checkpoint import read_weights
+from upstream.folder import CONFIG_FILE, HEADS_FILE, PREPROCESSOR_FILE, WEIGHTS_FILE, Preprocessor, read_preprocessor
 from upstream.formats.base import (
     TARGETS,
     WEIR,
@@ -65,7 +64,7 @@ def read(folder: Path) -> Checkpoint:
     options = read_preprocessor(folder)
     with typed(where):
         values = decode(published, options, where)
-    tensors = _read_weights(folder, str(published["model_type"]))
+    tensors = _tensors(folder, str(published["model_type"]))
     if values["family"] == "hubert" and "conv_bias" not in block:
         tensors, values["conv_bias"] = _without_zero_biases(tensors, values["conv_bias"])
     if (symbols := read_vocabulary(folder)) and len(symbols) == len(tensors.get("lm_head.weight", ())):
@@ -79,27 +78,11 @@ def read(folder: Path) -> Checkpoint:
     return Checkpoint(config, native, (normalization(config, options.source),))
 
 
-def _read_weights(folder: Path, kind: str) -> dict[str, Tensor]:
+def _tensors(folder: Path, kind: str) -> dict[str, Tensor]:
     """All tensors of the folder, without the prefix of the base model and without what no model here has."""
-    found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if found is None:
-        raise UpstreamError(f"{folder}: has no weights: none of {', '.join(WEIGHTS)}")
-    state: dict[str, Tensor] = {}
-    for path in _parts(found) if found.suffix == ".json" else [found]:
-        content = read_checkpoint(path)
-        if not isinstance(content, Mapping):
-            raise UpstreamError(f"{path}: holds no dictionary of tensors")
-        state |= content
     prefix = kind.replace("-", "_") + "."
-    return without(weights({name.removeprefix(prefix): tensor for name, tensor in state.items()}, str(found)), IGNORED, str(found))
-
-
-def _parts(index: Path) -> list[Path]:
-    """The files that an index names, which lie beside it."""
-    names = read_object(index).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(name, str) and Path(name).name == name for name in names.values()):
-        raise UpstreamError(f"{index}: has no weight_map of files beside it; download the folder again")
-    return [index.with_name(name) for name in sorted(set(names.values()))]
+    named = {name.removeprefix(prefix): tensor for name, tensor in read_weights(folder).items()}
+    return without(weights(named, str(folder)), IGNORED, str(folder))
 
 
 def _without_zero_biases(tensors: dict[str, Tensor], conv_bias: bool) -> tuple[dict[str, Tensor], bool]:

@@ -278,7 +278,7 @@ def test_index_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     made("wav2vec2").save_pretrained(tmp_path / "model")
     (tmp_path / "model/model.safetensors").rename(tmp_path / "other.safetensors")
     (tmp_path / "model/model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../other.safetensors"}}))
-    with pytest.raises(UpstreamError, match="has no weight_map of files beside it"):
+    with pytest.raises(UpstreamError, match="which is no file beside it; do not trust it"):
         read(tmp_path / "model", "test")
 
 
