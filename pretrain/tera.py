@@ -22,7 +22,7 @@ from upstream.features.logmel import LogMelConfig
 from upstream.layers.lengths import valid_frames
 from upstream.layers.transformer import TransformerLayer
 from upstream.settings import Settings
-from upstream.tera import SpecHead, TaskConfig, Tera, TeraConfig, TransformerConfig, front_end
+from upstream.tera import SpecHead, TaskConfig, Tera, TeraConfig, TransformerConfig, front_end, head_tensors
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -113,7 +113,7 @@ class TeraObjective(Objective):
 
     def save(self, module: nn.Module, folder: Path, notes: dict[str, Any]) -> None:
         assert isinstance(module, Reconstruction)
-        module.tera.save_native(folder, module.head, dtype=getattr(torch, self.model.stored), notes=notes)
+        module.tera.save_native(folder, head_tensors(module.head), dtype=getattr(torch, self.model.stored), notes=notes)
 
 
 class Reconstruction(nn.Module):

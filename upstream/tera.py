@@ -16,15 +16,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from upstream.base import Padding, Representation, Upstream
+from upstream.base import Padding, Representation
 from upstream.errors import UpstreamError
 from upstream.features.kaldi import KaldiConfig, KaldiFeatures
 from upstream.features.logmel import LogMel
 from upstream.formats.tera import read_native, read_s3prl
+from upstream.layers.initial import draw_normal
 from upstream.layers.lengths import valid_frames
 from upstream.layers.options import ACTIVATIONS, TransformerOptions
 from upstream.layers.transformer import Transformer
-from upstream.native import ENCODER, HEAD, WEIGHTS_FILE, load_strictly, write_native
+from upstream.native import HEAD, WEIGHTS_FILE, load_strictly
+from upstream.native_upstream import NativeUpstream
 from upstream.tera_config import TaskConfig, TeraConfig, TransformerConfig
 
 __all__ = [
@@ -36,8 +38,8 @@ __all__ = [
     "TeraEncoder",
     "TransformerConfig",
     "front_end",
+    "head_tensors",
     "load_head",
-    "native_tensors",
     "read_native",
     "sinusoids",
     "split",
@@ -50,14 +52,6 @@ def sinusoids(frames: int, dim: int) -> Tensor:
     rates = torch.pow(10_000.0, -2 * (channel // 2).double() / dim)
     angles = torch.arange(frames).double()[:, None] * rates
     return torch.where(channel % 2 == 0, angles.sin(), angles.cos()).float()
-
-
-def initialize(module: nn.Module, deviation: float) -> None:
-    """Draw all linear weights from N(0, deviation) and clear the biases, as the published models begin."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.normal_(part.weight, std=deviation)
-            nn.init.zeros_(part.bias)
 
 
 class TeraEncoder(nn.Module):
@@ -75,7 +69,7 @@ class TeraEncoder(nn.Module):
         norms = block.num_hidden_layers + 1 if block.pre_layer_norm else 0
         self.state_norms = nn.ModuleList(nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps) for _ in range(norms))
         self.register_buffer("positions", sinusoids(config.task.sequence_length or 1500, block.hidden_size), persistent=False)
-        initialize(self, block.initializer_range)
+        draw_normal(self, block.initializer_range)
 
     def forward(self, features: Tensor, lengths: Tensor) -> list[Tensor]:
         """Encode features (B, F, D) with `lengths` (B,) valid frames in one piece.
@@ -119,7 +113,7 @@ class SpecHead(nn.Module):
         self.activation = ACTIVATIONS[block.hidden_act]
         self.norm = nn.LayerNorm(block.hidden_size, eps=block.layer_norm_eps)
         self.output = nn.Linear(block.hidden_size, front_end(config, stream="target").dim)
-        initialize(self, block.initializer_range)
+        draw_normal(self, block.initializer_range)
 
     def forward(self, states: Tensor) -> Tensor:
         """Predict the unaltered features of each frame."""
@@ -158,7 +152,7 @@ def split(lengths: list[int], limit: int, span: int | None = None) -> list[Piece
     return pieces
 
 
-class Tera(Upstream):
+class Tera(NativeUpstream):
     """An encoder of the TERA family with its front end.
 
     Args:
@@ -168,6 +162,8 @@ class Tera(Upstream):
 
     name = "tera"
     family = "tera"
+    config: TeraConfig
+    encoder: TeraEncoder
 
     def __init__(self, config: TeraConfig | None = None, padding: Padding = "alone") -> None:
         super().__init__()
@@ -227,29 +223,6 @@ class Tera(Upstream):
             states[:, piece.row, piece.start : piece.start + piece.frames] = encoded[:, index, : piece.frames]
         return states
 
-    def save_native(
-        self,
-        folder: Path,
-        head: SpecHead | None = None,
-        *,
-        dtype: torch.dtype | None = None,
-        tensors: Mapping[str, Tensor] | None = None,
-        notes: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write `config.json` and `model.safetensors`.
-
-        Args:
-            folder: where; created when missing.
-            head: stored beside the encoder, for pre-training to go on; loading the encoder ignores it.
-            dtype: type of the stored tensors, `torch.float16` to halve the file.
-            tensors: weights to write instead of the own ones (an average), under the names of `native_tensors`.
-            notes: free facts about the training, kept in `config.json`.
-        """
-        config: dict[str, Any] = {"family": self.family, **self.config.model_dump(mode="json")}
-        if notes:
-            config["notes"] = dict(notes)
-        write_native(folder, config, tensors if tensors is not None else native_tensors(self.encoder, head), dtype)
-
     @classmethod
     def from_native(cls, folder: Path, padding: Padding = "alone") -> Tera:
         """Load a checkpoint folder written by `save_native`.
@@ -262,18 +235,10 @@ class Tera(Upstream):
         model.load_encoder(tensors, str(folder / WEIGHTS_FILE))
         return model
 
-    def load_encoder(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Copy the encoder's weights from native tensors; a head among them is ignored."""
-        kept = {name.removeprefix(ENCODER): tensor for name, tensor in tensors.items() if not name.startswith(HEAD)}
-        load_strictly(self.encoder, kept, where)
 
-
-def native_tensors(encoder: TeraEncoder, head: SpecHead | None = None) -> dict[str, Tensor]:
-    """Weights under the names of the native format: `encoder.…`, and `head.…` when a head is given."""
-    tensors = {ENCODER + name: tensor for name, tensor in encoder.state_dict().items()}
-    if head is not None:
-        tensors |= {HEAD + name: tensor for name, tensor in head.state_dict().items()}
-    return tensors
+def head_tensors(head: SpecHead) -> dict[str, Tensor]:
+    """The reconstruction head's weights under the names of the native format, `head.…`."""
+    return {HEAD + name: tensor for name, tensor in head.state_dict().items()}
 
 
 def load_head(config: TeraConfig, tensors: Mapping[str, Tensor], where: str) -> SpecHead:

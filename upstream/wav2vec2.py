@@ -15,15 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upstream.base import Frozen, Padding, Precision, Representation, Upstream
+from upstream.base import Frozen, Padding, Precision, Representation, normalization_note
 from upstream.fast.encoder import PackedEncoder
 from upstream.fast.frozen import DTYPES, FrozenForward
 from upstream.formats.wav2vec2 import read
 from upstream.layers.convolutions import Convolutions, frames_of
+from upstream.layers.initial import draw_normal
 from upstream.layers.lengths import valid_frames
 from upstream.layers.positions import PositionalConvolution
 from upstream.layers.transformer import Transformer
-from upstream.native import ENCODER, HEAD, load_strictly, write_native
+from upstream.native_upstream import NativeUpstream
 from upstream.settings import parse
 from upstream.wav2vec2_config import Wav2Vec2Config
 
@@ -51,7 +52,7 @@ class Wav2Vec2Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.transformer = Transformer(config.transformer_options(alone))
-        initialize(self.transformer)
+        draw_normal(self.transformer)
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
         """Encode waveforms (B, T) with `lengths` (B,) valid samples.
@@ -95,15 +96,6 @@ class Wav2Vec2Encoder(nn.Module):
         return (lengths.clamp(max=total * chunk) + chunk - 1) // chunk
 
 
-def initialize(transformer: Transformer) -> None:
-    """Draw the weights of all linear maps and tables from N(0, 0.02) and clear the biases, as the published models begin."""
-    for part in transformer.modules():
-        if isinstance(part, nn.Linear | nn.Embedding):
-            nn.init.normal_(part.weight, std=0.02)
-        if isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)
-
-
 def scaled_gradient(x: Tensor, factor: float) -> Tensor:
     """`x` itself, whose gradient is `factor` times what arrives."""
     if factor == 1 or not x.requires_grad:
@@ -111,7 +103,7 @@ def scaled_gradient(x: Tensor, factor: float) -> Tensor:
     return x.detach() + factor * (x - x.detach())
 
 
-class Wav2Vec2(Upstream):
+class Wav2Vec2(NativeUpstream):
     """An encoder of the wav2vec 2.0 family.
 
     Args:
@@ -120,6 +112,8 @@ class Wav2Vec2(Upstream):
     """
 
     name = "wav2vec2"
+    config: Wav2Vec2Config
+    encoder: Wav2Vec2Encoder
 
     def __init__(self, config: Wav2Vec2Config | None = None, padding: Padding = "alone") -> None:
         super().__init__()
@@ -131,8 +125,7 @@ class Wav2Vec2(Upstream):
         self.dim = self.config.dim
         self.num_states = self.config.layers + 1
         self.minimum_samples = self.config.minimum_samples
-        on = f"on, eps {self.config.normalize_eps:g}" if self.config.normalize else "off"
-        self.notes = (f"input normalisation: {on}",)
+        self.notes = (normalization_note(self.config.normalize_eps if self.config.normalize else None),)
 
     @classmethod
     def from_checkpoint(cls, path: Path | None, padding: Padding = "alone") -> Wav2Vec2:
@@ -172,13 +165,3 @@ class Wav2Vec2(Upstream):
         if self.padding != "alone" or self.config.block != "transformer":
             return None
         return FrozenForward(self, PackedEncoder(self.encoder, DTYPES[precision]))
-
-    def load_encoder(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Copy the encoder's weights from native tensors; those of heads among them are ignored."""
-        kept = {name.removeprefix(ENCODER): tensor for name, tensor in tensors.items() if not name.startswith(HEAD)}
-        load_strictly(self.encoder, kept, where)
-
-    def save_native(self, folder: Path, dtype: torch.dtype | None = None) -> None:
-        """Write `config.json` and `model.safetensors`, see native.py."""
-        tensors = {ENCODER + name: tensor for name, tensor in self.encoder.state_dict().items()}
-        write_native(folder, self.config.model_dump(mode="json"), tensors, dtype)

@@ -17,6 +17,7 @@ from upstream.convert import FORMATS, convert, main, tera2
 from upstream.errors import UpstreamError
 from upstream.formats.wav2vec2 import read
 from upstream.native import read_native
+from upstream.tera import head_tensors
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -154,7 +155,7 @@ def test_dictionary_without_a_ctc_head_is_refused(hubert: Path, tmp_path: Path) 
 
 def test_tera_goes_to_a_folder_and_back(tmp_path: Path) -> None:
     model = make.tera()
-    model.save_native(tmp_path / "tera", make.head(model))
+    model.save_native(tmp_path / "tera", head_tensors(make.head(model)))
     convert(tmp_path / "tera", tmp_path / "tera.ckpt", "s3prl")
     convert(tmp_path / "tera.ckpt", tmp_path / "again", "native")
     first, again = (read_native(tmp_path / folder, ["tera"]) for folder in ("tera", "again"))
@@ -183,7 +184,7 @@ def test_older_families_go_to_a_folder_and_back(form: str, family: str, tmp_path
 
 def test_older_families_keep_half_precision(tmp_path: Path) -> None:
     model, vq = make.tera(), tmp_path / "vq.pt"
-    model.save_native(tmp_path / "tera", make.head(model), dtype=torch.float16)
+    model.save_native(tmp_path / "tera", head_tensors(make.head(model)), dtype=torch.float16)
     wav2vec_files.fairseq_file(vq, **wav2vec_files.GUMBEL)
     content = torch.load(vq, weights_only=False)
     torch.save(content | {"model": {name: tensor.half() for name, tensor in content["model"].items()}}, vq)
