@@ -157,12 +157,13 @@ class Session:
         if self.frozen is None:
             return None
         arguments, state = self.plan.arguments, self.plan.state or {}
+        asked_now = state and state["Config"].get("store") != self.config.store.model_dump(mode="json")  # then it decides anew
         # What decides stored values to the last bit beside the audio: weights, precision, kind of device, and the batches.
         deciding = (self.upstream_fingerprint, arguments.precision, self.device.type, self.config.runner.eval_batch_seconds, MAX_CUTS)
         weights = f" ({Path(arguments.upstream_ckpt).name})" if arguments.upstream_ckpt else ""
         return Storage(
             self.config.store, self.frozen, self.accelerator, deciding="/".join(map(str, deciding)),
-            title=f"{arguments.upstream}{weights}: {self.task.name}", earlier=state.get("Store", {}),
+            title=f"{arguments.upstream}{weights}: {self.task.name}", earlier={} if asked_now else state.get("Store", {}),
         )  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def listing() -> str:
 
 
 def _state(store: Found) -> str:
-    with layout.alone(store.folder, wait=False) as free:
+    with layout.alone(store.folder) as free:
         return ("complete" if store.complete else "incomplete") if free else "in use" if store.complete else "being written"
 
 
@@ -118,7 +118,7 @@ def prune(days: float | None) -> str:
         chosen = [store for store in find() if store.used < time.time() - days * DAY]
     lines, freed = [], 0
     for store in chosen:
-        with layout.alone(store.folder, wait=False) as free:
+        with layout.alone(store.folder) as free:
             if free:
                 layout.remove(store.folder)
                 freed += store.bytes
@@ -153,7 +153,7 @@ def _wrong(folder: Path) -> Iterator[tuple[int | None, str]]:
 
 def _taken_out(store: Found, wrong: list[tuple[int | None, str]]) -> Iterator[str]:
     """Remove the damaged shards, and what says that they are there."""
-    with layout.alone(store.folder, wait=False) as free:
+    with layout.alone(store.folder) as free:
         for number, reason in wrong:
             if free:
                 (store.folder / layout.MANIFEST).unlink(missing_ok=True)

@@ -51,6 +51,7 @@ class _Choice:
     why: str
     line: str
     folder: Path
+    there: bool = False
 
 
 class Storage:
@@ -85,17 +86,13 @@ class Storage:
         log.info("%s: %s", wanted.split, choice.line)
         if not choice.store:
             return None, Origin("live", True, choice.why, self._padding)
-        if not self._agree(layout.is_complete(choice.folder)):
+        if not choice.there:
             about = {"what": f"{self.title} {wanted.split}", "upstream": self.deciding}
             sources.build_store(
                 choice.folder, self.frozen, wanted.batches, wanted.reduction, about=about, accelerator=self.accelerator, quiet=not main
             )
         store = Store(choice.folder)
         return store, self._origin(wanted, store)
-
-    def _agree(self, value: bool) -> bool:
-        """What the main process sees."""
-        return broadcast_object_list([value])[0] if self.accelerator.num_processes > 1 else value
 
     def _choose(self, wanted: Wanted) -> _Choice:
         """The main process's decision."""
@@ -110,7 +107,7 @@ class Storage:
         size = sources.estimate_bytes(self.frozen.upstream, wanted.cuts, kind)
         begun = layout.read_about(folder)
         if layout.is_complete(folder):  # whatever there is room for now: a run that goes on reads what it read before
-            return _Choice(True, "", f"{kind} are read from the store ({layout.size_words(size)})", folder)
+            return _Choice(True, "", f"{kind} are read from the store ({layout.size_words(size)})", folder, there=True)
         demand = Demand(size, _bytes_in(folder) if begun else 0, sources.seconds(wanted.cuts), 0.0)
         fits, sizes = choosing.room(self.config, demand)
         if not fits:

@@ -17,7 +17,9 @@ import fcntl
 import hashlib
 import json
 import logging
+import random
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -182,18 +184,36 @@ def hold(folder: Path) -> IO[bytes] | None:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Be the only one to touch a store. Gives whether that was possible; with `wait` it always is, in the end."""
+def alone(folder: Path) -> Iterator[bool]:
+    """Be the only one to touch a store. Gives whether that is possible now."""
     with _open_lock(folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not wait:
-                yield False
-                return
-            log.info("another run is writing %s: waiting for it", folder)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            yield False
+            return
         yield True
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[bool]:
+    """Be the only one to write a store, after whoever is at it. Gives False once there is nothing left to write."""
+    with _open_lock(folder) as file:
+        waited = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waited:
+                    log.info("another run uses %s: waiting for it", folder)
+                waited = True
+            fcntl.flock(file, fcntl.LOCK_SH)  # until nobody writes; others may go on reading for days
+            if is_complete(folder):
+                break
+            fcntl.flock(file, fcntl.LOCK_UN)
+            time.sleep(0.1 * random.random())  # several that wait do not stand in each other's way for long
+        yield not is_complete(folder)
 
 
 def _open_lock(folder: Path) -> IO[bytes]:

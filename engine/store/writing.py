@@ -91,8 +91,8 @@ def fill(folder: Path, content: Content[T], encode: Encode[T], accelerator: Acce
     """
     main = accelerator is None or accelerator.is_main_process
     rank, processes = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
-    with layout.alone(folder) if main else nullcontext():
-        missing = _begin(folder, content) if main else None
+    with layout.writing(folder) if main else nullcontext(False) as needed:
+        missing = _begin(folder, content) if needed else None
         missing = broadcast_object_list([missing])[0] if processes > 1 else missing
         if missing is not None:
             own = missing[rank::processes]
@@ -134,10 +134,8 @@ def _milliseconds(seconds: float) -> int:
     return round(1000 * seconds)
 
 
-def _begin(folder: Path, content: Content[Any]) -> list[int] | None:
-    """The numbers of the shards to write; None where the store is there. Half-written files of killed processes go."""
-    if layout.is_complete(folder):
-        return None
+def _begin(folder: Path, content: Content[Any]) -> list[int]:
+    """The numbers of the shards to write. Half-written files of killed processes go."""
     about = {**content.about, "plan": [len(shard) for shard in content.shards]}
     there = layout.read_about(folder)
     with _explained(folder):

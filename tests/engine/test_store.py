@@ -278,12 +278,13 @@ def test_two_runs_that_write_one_store_wait_for_each_other(tmp_path: Path) -> No
         inside.set()
         yield from encode(batches)
 
-    first = threading.Thread(target=write, args=(tmp_path / "s",), kwargs={"encode": slow})
+    readers = []
+    first = threading.Thread(target=lambda: readers.append(write(tmp_path / "s", encode=slow)))
     first.start()
     inside.wait(10)
-    second = write(tmp_path / "s", encode=slow)
+    second = write(tmp_path / "s", encode=slow)  # and does not wait until the first one has stopped reading
     first.join()
-    assert len(set(asked)) == 1 and len(asked) == 2 and len(second) == 5
+    assert len(set(asked)) == 1 and len(asked) == 2 and len(second) == len(readers[0]) == 5
 
 
 def test_shards_are_divided_alike_by_size_and_by_time() -> None:

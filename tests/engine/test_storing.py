@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from engine import sources, stores
 from engine.config import Store as StoreConfig
 from engine.errors import ConfigError
 from engine.store import choosing
+from tests.conftest import ROOT
 from tests.engine import make
 
 Run = Callable[..., make.Outcome]
@@ -114,7 +118,8 @@ def test_resumed_run_does_as_it_did_whatever_would_be_chosen_now(run: Run, monke
     assert resumed["Store"] == whole["Store"]
     for name, tensor in whole["Downstream"].items():
         assert torch.equal(tensor, resumed["Downstream"][name])
-    assert "train: frames are encoded once and stored" in train(run, "other", *frames).err
+    asked = run("-m", "train", "-e", place("toy") / "states-4.ckpt", "-p", "asked", "--store-limit", "1G")
+    assert asked.status == 0 and "train: frames are encoded once and stored" in asked.err
 
 
 def test_evaluation_and_search_say_where_their_representations_came_from(run: Run) -> None:
@@ -169,3 +174,29 @@ def test_frames_are_stored_where_reading_them_is_faster_over_all_uses(monkeypatc
 
 def test_read_speed_is_measured_and_leaves_nothing(tmp_path: Path) -> None:
     assert choosing.read_speed(tmp_path / "absent" / "folder") > 1e6 and not list(tmp_path.iterdir())
+
+
+TOGETHER = """
+import sys
+from engine.store import writing
+from tests.engine import make
+
+writing.LEAST_SECONDS = 2.0  # several shards of a few utterances
+sys.exit(make.downstream(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_bytes_that_one_writes(tmp_path: Path, data: Path, encoder: Path) -> None:
+    (tmp_path / "together.py").write_text(TOGETHER)
+    found = []
+    for processes in (1, 2):
+        cache = tmp_path / f"cache{processes}"
+        words = make.train_words(tmp_path / f"run{processes}", data, encoder, runner__eval_batch_seconds=2)
+        launch = ["-m", "torch.distributed.run", "--nproc_per_node", processes, "--master_port", 29552, tmp_path / "together.py"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "WEIR_CACHE": str(cache)}
+        done = subprocess.run([sys.executable, *map(str, [*launch, *words])], env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        stores = sorted((cache / "representations").rglob("*"))
+        found.append({path.relative_to(cache): path.read_bytes() for path in stores if path.is_file()})
+    assert found[0] == found[1] and sum(path.suffix == ".bin" and path.stem != "index" for path in found[0]) >= 5
