@@ -1,4 +1,7 @@
-"""`python -m upstream.convert IN OUT --to FORMAT`: a checkpoint in another format, whatever format it is in."""
+"""`python -m upstream.convert IN OUT --to FORMAT`: a checkpoint in another format, whatever format it is in.
+
+PyTorch is only imported once there is something to read and a place to write to.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from upstream.errors import UpstreamError
-from upstream.formats.base import TARGETS, Checkpoint
-from upstream.formats.content import Content
-from upstream.formats.families import kind_of
-from upstream.formats.vocabulary import read_dictionary
 from upstream.locate import find_checkpoint
-from upstream.native import ENCODER, HEAD
+
+if TYPE_CHECKING:
+    from upstream.formats.content import Content
 
 FORMATS = ("native", "hf", "s3prl", "fairseq", "torchaudio")
 FOLDERS = ("native", "hf")
@@ -99,6 +101,9 @@ def convert(
     """
     _check_free(target, form, overwrite)
     path = find_checkpoint(source)
+
+    from upstream.formats.families import kind_of  # brings PyTorch
+
     kind = kind_of(path)
     content = kind.opened(path)
     if family is not None and content.family != family:
@@ -121,6 +126,10 @@ def _check_free(target: Path, form: str, overwrite: bool) -> None:
 
 def _with_symbols(content: Content, path: Path, dictionary: Path | None) -> Content:
     """The checkpoint with what its CTC outputs stand for."""
+    from upstream.formats.base import TARGETS, Checkpoint
+    from upstream.formats.vocabulary import read_dictionary
+    from upstream.native import HEAD
+
     checkpoint = content.source
     if not isinstance(checkpoint, Checkpoint) or f"{HEAD}ctc.weight" not in checkpoint.tensors:
         if dictionary is not None:
@@ -139,6 +148,8 @@ def _with_symbols(content: Content, path: Path, dictionary: Path | None) -> Cont
 
 def described(content: Content) -> str:
     """Family, size and heads of a checkpoint, in words."""
+    from upstream.native import ENCODER, HEAD
+
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     sizes = [tensor.numel() for name, tensor in content.tensors.items() if name.startswith(ENCODER) and not name.endswith(buffers)]
     heads = sorted({name.removeprefix(HEAD).partition(".")[0] for name in content.tensors if name.startswith(HEAD)})

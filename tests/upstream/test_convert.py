@@ -61,6 +61,29 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert "examples:" in said and "exit status: 0 written, 2 not written" in said
 
 
+LIGHT = """
+import sys
+from upstream import convert
+try:
+    status = convert.main(sys.argv[1:])
+except SystemExit as stop:
+    status = stop.code
+print("HEAVY", sorted({"torch", "transformers", "numpy", "safetensors"} & sys.modules.keys()), status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("-h", 0), ("", 2), ("none.pt out --to onnx", 2), ("./none.pt out --to native", 2), ("tera-mini there --to native", 2)],
+)
+def test_help_and_mistakes_need_no_torch(words: str, status: int, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    command = [sys.executable, "-c", LIGHT, *words.split()]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.endswith(f"HEAVY [] {status}\n"), done.stderr
+
+
 def test_existing_target_is_kept_unless_told(hubert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "out.pt"
     target.write_text("mine")
