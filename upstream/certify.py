@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit status 0 measured, 2 not an encoder that can be used as asked."""
     args = parser().parse_args(argv)
     try:
-        certificate = certify(args.name, args.checkpoint, args.random)
+        certificate = certify(args.name, args.checkpoint, args.random, _say)
     except UpstreamError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -63,13 +64,20 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def certify(name: str, checkpoint: str | None = None, random: bool = False) -> Certificate:
+def _say(stage: str) -> None:
+    """One line a stage: large encoders take a minute."""
+    sys.stderr.write(f"{stage} …\n")
+    sys.stderr.flush()
+
+
+def certify(name: str, checkpoint: str | None = None, random: bool = False, say: Callable[[str], object] = str) -> Certificate:
     """Measure an encoder and keep its certificate in the cache.
 
     Args:
         name: a registered name or alias, or `FAMILY:MEMBER`.
         checkpoint: as in `upstream.load`; None takes the published weights.
         random: random weights in place of any checkpoint.
+        say: is told of every stage when it begins.
 
     Raises:
         UpstreamError: unknown name, unusable or missing checkpoint, or an encoder that is not what it declares.
@@ -82,7 +90,7 @@ def certify(name: str, checkpoint: str | None = None, random: bool = False) -> C
 
     from upstream.measure import measure  # brings PyTorch
 
-    certificate = measure(make, weights)
+    certificate = measure(make, weights, say)
     if cards.split(resolved)[0] in cards.cards():  # the code of other packages' encoders may change unseen
         try:
             keep(certificate, path)
@@ -111,9 +119,11 @@ def at_hand(name: str) -> Certificate | None:
     card = upstream.card(name)
     if found := kept(name):
         return found
-    if card.members is None and (small := upstream.shipped_for(name)):
-        return certify(name, small)
-    return None if card.takes_checkpoint else certify(name)
+    small = None if card.members else upstream.shipped_for(name)
+    if small is None and card.takes_checkpoint:
+        return None
+    _say(f"measuring {small or name} once, which takes seconds")
+    return certify(name, small)
 
 
 def how_to(name: str) -> str:

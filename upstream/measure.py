@@ -28,21 +28,27 @@ COPIES = 8
 COST_SECONDS = 8.0
 FRAMES_TOLERANCE = 1  # between two lengths: some encoders round their number of frames
 LONGEST_MINIMUM = 60  # seconds
+EFFECTS = "measuring padding, neighbours, order and batch size"
 
 
-def measure(make: Callable[[Padding], Upstream], weights: str) -> Certificate:
+def measure(make: Callable[[Padding], Upstream], weights: str, say: Callable[[str], object] = str) -> Certificate:
     """Measure an encoder.
 
     Args:
         make: builds it with this padding.
         weights: which ones, in words.
+        say: is told of every stage when it begins.
 
     Raises:
         UpstreamError: it declares what is not so, naming both values.
     """
+    say("building the encoder")
     upstream = build(make, "alone")
+    say("checking what it declares")
     check_declared(upstream)
+    say("counting what it computes")
     macs, used = cost(upstream, COST_SECONDS)
+    say(EFFECTS)
     certificate = Certificate(
         name=upstream.name,
         weights=weights,
@@ -60,7 +66,10 @@ def measure(make: Callable[[Padding], Upstream], weights: str) -> Certificate:
     )
     del upstream  # large ones need not fit twice
     published = build(make, "reference")
-    return replace(certificate, reference=effects(published)) if published.padding == "reference" else certificate
+    if published.padding != "reference":
+        return certificate
+    say(f"{EFFECTS}, with padding as in the published code")
+    return replace(certificate, reference=effects(published))
 
 
 def build(make: Callable[[Padding], Upstream], padding: Padding) -> Upstream:

@@ -34,6 +34,13 @@ def test_weights_at_hand_are_measured_once(name: str, weights: str, monkeypatch:
     assert describe(name) == first
 
 
+def test_the_first_time_says_that_it_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    describe("fbank")
+    assert capsys.readouterr().err == "measuring fbank once, which takes seconds …\n"
+    describe("fbank")
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "name, command",
     [

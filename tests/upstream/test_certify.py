@@ -311,6 +311,12 @@ def test_the_command_prints_a_table_or_json(cache: Path, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["verdicts"]["alone"].startswith("padding, neighbours and batch size change nothing")
 
 
+def test_the_command_says_its_stages_beside_what_it_prints(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert certify.main(["fbank", "--json"]) == 0
+    stages = capsys.readouterr().err.splitlines()
+    assert stages[0] == "building the encoder …" and stages[-1] == "measuring padding, neighbours, order and batch size …"
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
