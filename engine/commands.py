@@ -19,7 +19,7 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
         print(listing.names(tasks))
         return 0
     if args.describe:
-        print(listing.card(args.describe, tasks))
+        print(listing.card(args.describe, tasks, args.upstream_ckpt))
         return 0
     if (command := stores.asked_for(args)) is not None:
         text, status = stores.run(command, args)

@@ -9,6 +9,7 @@ from engine.errors import ConfigError
 from engine.task import HeadTask, Task
 from upstream import certify
 from upstream.adapters import s3prl_catalogue
+from upstream.locate import checkpoint_here
 from upstream.registry import Registry
 
 OWN_CHECKPOINT = ("_local", "_url", "_custom")  # ends of s3prl's names that need a file
@@ -52,8 +53,12 @@ def _title(task: type[Task]) -> str:
     return f"{task.card.title}: {', '.join(metric.name.upper() for metric in task.metrics)}"
 
 
-def card(name: str, tasks: Registry) -> str:
-    """The protocol card of a task, or what an upstream or a shipped checkpoint is. Raises ConfigError for an unknown name."""
+def card(name: str, tasks: Registry, checkpoint: str | None = None) -> str:
+    """The protocol card of a task, or what an upstream, with this checkpoint of the user's, or a shipped checkpoint is.
+
+    Raises:
+        ConfigError: an unknown name, or a checkpoint that is not there.
+    """
     if name in tasks.names() or name in tasks.aliases():
         return _aligned(_task(tasks.load(name)))
     if name in upstream.shipped():
@@ -62,7 +67,17 @@ def card(name: str, tasks: Registry) -> str:
         resolved = upstream.resolve(name) if ":" in name else upstream.registry.resolve(name)
     except upstream.UpstreamError as error:
         raise ConfigError(f"{error}; tasks: {', '.join(tasks.names())}") from None
-    return _aligned([*_upstream(resolved), *_certificate(resolved)])
+    if checkpoint is not None:
+        _check_checkpoint(resolved, checkpoint)
+    return _aligned([*_upstream(resolved), *_certificate(resolved, checkpoint)])
+
+
+def _check_checkpoint(name: str, checkpoint: str) -> None:
+    try:
+        upstream.check(name, checkpoint)
+        checkpoint_here(checkpoint)
+    except upstream.UpstreamError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _task(task: type[Task]) -> list[tuple[str, str]]:
@@ -95,13 +110,13 @@ def _upstream(name: str) -> list[tuple[str, str]]:
     return lines
 
 
-def _certificate(name: str) -> list[tuple[str, str]]:
+def _certificate(name: str, checkpoint: str | None) -> list[tuple[str, str]]:
     """What was measured of an encoder; measured now, which brings PyTorch, where that takes seconds."""
     try:
-        found = certify.at_hand(name)
+        found = certify.at_hand(name, checkpoint)
     except upstream.UpstreamError as error:
         return [("certificate", f"none: {error}")]
-    return found.lines() if found else [("certificate", f"not measured yet: {certify.how_to(name)}")]
+    return found.lines() if found else [("certificate", f"not measured yet: {certify.how_to(name, checkpoint)}")]
 
 
 def _aligned(lines: list[tuple[str, str]]) -> str:

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -32,11 +32,11 @@ def keep(certificate: Certificate, checkpoint: Path | None) -> None:
     unfinished.replace(_folder() / f"{name}.json")
 
 
-def kept(name: str) -> Certificate | None:
-    """The newest certificate of a registered name whose checkpoint and code are what they were."""
+def kept(name: str, weights: Collection[str]) -> Certificate | None:
+    """The newest certificate of a registered name and any of these weights, whose checkpoint and code are what they were."""
     newest_first = sorted(_folder().glob("*.json"), key=lambda record: record.stat().st_mtime_ns, reverse=True)
     found = (certificate for record in newest_first if (certificate := _read(record)))
-    return next((certificate for certificate in found if certificate.name == name), None)
+    return next((certificate for certificate in found if certificate.name == name and certificate.weights in weights), None)
 
 
 def _read(record: Path) -> Certificate | None:

@@ -17,10 +17,12 @@ from upstream import cards
 from upstream.certificate import Certificate
 from upstream.certificate_cache import keep, kept
 from upstream.errors import UpstreamError
+from upstream.locate import checkpoint_here
 
 if TYPE_CHECKING:
     from upstream.base import Padding, Upstream
 
+RANDOM = "random, in the published configuration"
 logger = logging.getLogger(__name__)
 
 EXAMPLES = """\
@@ -83,7 +85,7 @@ def certify(name: str, checkpoint: str | None = None, random: bool = False, say:
         UpstreamError: unknown name, unusable or missing checkpoint, or an encoder that is not what it declares.
     """
     resolved = upstream.resolve(name) if random else upstream.check(name, checkpoint)
-    path, weights = (None, "random, in the published configuration") if random else _located(resolved, checkpoint)
+    path, weights = (None, RANDOM) if random else _located(resolved, checkpoint)
 
     def make(padding: Padding) -> Upstream:
         return upstream.build(resolved, padding=padding) if random else upstream.load(resolved, path, padding=padding)
@@ -101,37 +103,58 @@ def certify(name: str, checkpoint: str | None = None, random: bool = False, say:
 
 def _located(name: str, checkpoint: str | None) -> tuple[Path | None, str]:
     """Where the weights are, and which ones they are in words."""
-    card = upstream.card(name)
     if checkpoint is not None:
         path = upstream.find_checkpoint(checkpoint)
-        return path, str(path.absolute()) if Path(checkpoint).expanduser().exists() else checkpoint
+        return path, _called(checkpoint, path)
+    published = upstream.card(name).published
+    return upstream.published_checkpoint(name, published) if published else None, _own_weights(name)
+
+
+def _called(checkpoint: str, path: Path | None) -> str:
+    """What a checkpoint of the user's is called: its path here, or its name."""
+    return str(path.absolute()) if path and Path(checkpoint).expanduser().exists() else checkpoint
+
+
+def _own_weights(name: str) -> str:
+    """What the weights that an encoder has without `-k` are called."""
+    card = upstream.card(name)
     if card.published:
-        return upstream.published_checkpoint(name, card.published), f"published, {card.published['repo']}/{card.published['file']}"
-    return None, "the encoder's own" if card.takes_checkpoint else "none"
+        return f"published, {card.published['repo']}/{card.published['file']}"
+    return "the encoder's own" if card.takes_checkpoint else "none"
 
 
-def at_hand(name: str) -> Certificate | None:
-    """The certificate of a registered name that is there in seconds: the newest kept one, or that of weights which need no download.
+def at_hand(name: str, checkpoint: str | None = None) -> Certificate | None:
+    """The certificate of a registered name that is there in seconds: a kept one, or that of weights which need no download.
+
+    Args:
+        name: a registered name, or `FAMILY:MEMBER`.
+        checkpoint: whose certificate; None for the published weights, those that ship with Weir, or random ones.
 
     Raises:
-        UpstreamError: it had to be measured, and the encoder is not what it declares.
+        UpstreamError: the checkpoint cannot be used; or it had to be measured, and the encoder is not what it declares.
     """
     card = upstream.card(name)
-    if found := kept(name):
-        return found
     small = None if card.members else upstream.shipped_for(name)
-    if small is None and card.takes_checkpoint:
+    if checkpoint is not None:
+        found = kept(name, {_called(checkpoint, checkpoint_here(checkpoint))})
+    else:
+        found = kept(name, {RANDOM, _own_weights(name), *([small] if small else [])})
+    if found:
+        return found
+    if checkpoint not in (None, small) or (small is None and card.takes_checkpoint):
         return None
     _say(f"measuring {small or name} once, which takes seconds")
     return certify(name, small)
 
 
-def how_to(name: str) -> str:
-    """The command that measures an encoder, given its registered name."""
+def how_to(name: str, checkpoint: str | None = None) -> str:
+    """The command that measures an encoder, given its registered name, with its own weights or with a checkpoint."""
+    if checkpoint is not None:
+        return f"python -m upstream.certify {name} -k {checkpoint}"
     card = upstream.card(name)
-    checkpoint = "[-k CKPT]" if card.published or card.members else "-k CKPT"
+    choice = "[-k CKPT]" if card.published or card.members else "-k CKPT"
     random = ", or with --random" if card.config else ""
-    return f"python -m upstream.certify {name}{':NAME' if card.members and ':' not in name else ''} {checkpoint}{random}"
+    return f"python -m upstream.certify {name}{':NAME' if card.members and ':' not in name else ''} {choice}{random}"
 
 
 if __name__ == "__main__":

@@ -38,6 +38,22 @@ def find_checkpoint(text: str | Path) -> Path:
     Raises:
         UpstreamError: there is no such thing, or the hub could not be reached.
     """
+    found = _found(text)
+    return found if isinstance(found, Path) else _on_hub(found["repo"], found["file"], found["revision"] or "main")
+
+
+def checkpoint_here(text: str | Path) -> Path | None:
+    """As `find_checkpoint` without asking the hub: None for a name that may be there.
+
+    Raises:
+        UpstreamError: it is neither here nor such a name.
+    """
+    found = _found(text)
+    return found if isinstance(found, Path) else None
+
+
+def _found(text: str | Path) -> Path | re.Match[str]:
+    """A checkpoint on this machine, or the parts of a name or address on the hub."""
     path = Path(text).expanduser()
     if path.exists():
         return _in_folder(path) if path.is_dir() else path
@@ -47,7 +63,7 @@ def find_checkpoint(text: str | Path) -> Path:
         return known[name]
     hub = None if name.startswith((".", "/", "~")) else _HUB_URL.fullmatch(name) or _HUB_NAME.fullmatch(name)
     if hub:
-        return _on_hub(hub["repo"], hub["file"], hub["revision"] or "main")
+        return hub
     if "://" in name:
         raise UpstreamError(f"checkpoint '{name}': only https://huggingface.co/… is fetched; download the file and give its path")
     if os.sep in name or path.suffix in CHECKPOINT_SUFFIXES:

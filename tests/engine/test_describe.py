@@ -10,6 +10,8 @@ import pytest
 
 import downstream
 from engine import listing
+from engine.errors import ConfigError
+from tests.upstream import make
 from upstream import certify
 
 
@@ -20,9 +22,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def describe(name: str) -> str:
+def describe(name: str, checkpoint: str | None = None) -> str:
     """What `--describe` prints."""
-    return listing.card(name, downstream.registry)
+    return listing.card(name, downstream.registry, checkpoint)
 
 
 @pytest.mark.parametrize("name, weights", [("tera", "tera-mini"), ("baseline", "none")])
@@ -55,6 +57,23 @@ def test_others_are_told_how_to_measure(name: str, command: str) -> None:
     assert describe(name).endswith(f"not measured yet: {command}")
 
 
+def test_weights_of_the_users_are_shown_only_where_they_are_named(tmp_path: Path) -> None:
+    folder = str(tmp_path / "mine")
+    make.tera().save_native(tmp_path / "mine")
+    assert describe("tera", folder).endswith(f"not measured yet: python -m upstream.certify tera -k {folder}")
+    certify.certify("tera", folder)
+    assert "measured weights                    tera-mini\n" in describe("tera")
+    assert f"measured weights                    {folder}\n" in describe("tera", folder)
+    assert "measured weights                    tera-mini\n" in describe("tera", "tera-mini")
+
+
+def test_a_checkpoint_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="checkpoint './none.pt': there is no such file or folder"):
+        describe("tera", "./none.pt")
+    with pytest.raises(ConfigError, match="'fbank' takes no checkpoint"):
+        describe("fbank", "tera-mini")
+
+
 def test_what_is_kept_is_shown_without_torch(repository: Path) -> None:
     first = describe("tera")
     code = "import sys, run_downstream; run_downstream.main(['--describe', 'tera']); assert 'torch' not in sys.modules"
@@ -64,7 +83,7 @@ def test_what_is_kept_is_shown_without_torch(repository: Path) -> None:
 
 
 def test_an_encoder_that_cannot_be_measured_is_still_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
+    def refuse(name: str, checkpoint: str | None) -> None:
         raise certify.UpstreamError("tera: dim is declared as 7, but measured as 6")
 
     monkeypatch.setattr(certify, "at_hand", refuse)

@@ -256,19 +256,19 @@ def test_a_certificate_is_kept_until_its_checkpoint_or_the_code_changes(
 ) -> None:
     model = make.tera()
     model.save_native(tmp_path / "tera")
-    assert certificate_cache.kept("tera") is None
+    assert certificate_cache.kept("tera", {str(tmp_path / "tera")}) is None
     made = certify.certify("tera_local", str(tmp_path / "tera"))
     assert made.weights == str(tmp_path / "tera")
-    assert certificate_cache.kept("tera") == made
-    assert certificate_cache.kept("mockingjay") is None
+    assert certificate_cache.kept("tera", {str(tmp_path / "tera")}) == made
+    assert certificate_cache.kept("mockingjay", {str(tmp_path / "tera")}) is None
     with monkeypatch.context() as patch:
         patch.setattr(certificate_cache, "_code", lambda: "other")
-        assert certificate_cache.kept("tera") is None
+        assert certificate_cache.kept("tera", {str(tmp_path / "tera")}) is None
     weights = tmp_path / "tera" / "model.safetensors"
     os.utime(weights, ns=(0, 0))
-    assert certificate_cache.kept("tera") is None
+    assert certificate_cache.kept("tera", {str(tmp_path / "tera")}) is None
     weights.unlink()
-    assert certificate_cache.kept("tera") is None
+    assert certificate_cache.kept("tera", {str(tmp_path / "tera")}) is None
     assert len(list(cache.rglob("*"))) == 2
 
 
@@ -282,11 +282,11 @@ def test_a_damaged_record_is_as_good_as_none(cache: Path) -> None:
     damaged += [json.dumps(content | {"files": 3}), json.dumps(content | {"certificate": json.dumps(certificate | {"alone": ["?"]})})]
     for text in damaged:
         record.write_text(text)
-        assert certificate_cache.kept("fbank") is None
+        assert certificate_cache.kept("fbank", {"none"}) is None
     record.write_bytes(b"\xff")
-    assert certificate_cache.kept("fbank") is None
+    assert certificate_cache.kept("fbank", {"none"}) is None
     assert certify.at_hand("fbank") == made  # measured again, in the place of the damaged one
-    assert certificate_cache.kept("fbank") == made
+    assert certificate_cache.kept("fbank", {"none"}) == made
 
 
 def test_a_cache_that_cannot_be_written_is_said(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
