@@ -8,9 +8,9 @@ import upstream
 from engine.errors import ConfigError
 from engine.task import HeadTask, Task
 from upstream import certify
-from upstream.adapters import s3prl_catalogue
+from upstream.adapters import s3prl_catalogue, torchaudio_catalogue
 from upstream.locate import checkpoint_here
-from upstream.registry import Registry
+from upstream.registry import Registry, unknown
 
 OWN_CHECKPOINT = ("_local", "_url", "_custom")  # ends of s3prl's names that need a file
 
@@ -65,11 +65,12 @@ def card(name: str, tasks: Registry, checkpoint: str | None = None) -> str:
         return f"{name}: a checkpoint that ships with Weir; use it with -k {name}"
     try:
         resolved = upstream.resolve(name) if ":" in name else upstream.registry.resolve(name)
+        members = _members(resolved)
     except upstream.UpstreamError as error:
         raise ConfigError(f"{error}; tasks: {', '.join(tasks.names())}") from None
     if checkpoint is not None:
         _check_checkpoint(resolved, checkpoint)
-    return _aligned([*_upstream(resolved), *_certificate(resolved, checkpoint)])
+    return _aligned([*_upstream(resolved), *members, *_certificate(resolved, checkpoint)])
 
 
 def _check_checkpoint(name: str, checkpoint: str) -> None:
@@ -108,6 +109,22 @@ def _upstream(name: str) -> list[tuple[str, str]]:
     if aliases := [*card.aliases, *card.checkpoint_aliases]:
         lines.append(("other names", ", ".join(aliases)))
     return lines
+
+
+def _members(name: str) -> list[tuple[str, str]]:
+    """What the installed s3prl and torchaudio have behind the colon. Raises UpstreamError for a member that they lack."""
+    family, _, member = name.partition(":")
+    if family == "torchaudio":
+        bundles = torchaudio_catalogue.bundles()
+        if member and bundles and member not in bundles:
+            raise upstream.UpstreamError(unknown("bundle of torchaudio", member, bundles))
+        return [] if member else [("bundles", ", ".join(bundles) or "none: torchaudio is not installed")]
+    if family != "s3prl" or not member:
+        return []
+    found = s3prl_catalogue.find_family(member)
+    own = "the family itself" if member == found.name and member not in found.entries else f"an entry of {found.name}"
+    lines = [("in s3prl", f"{own}, which has {', '.join(found.entries)}")]
+    return [*lines, ("cannot be imported", found.problem)] if found.problem else lines
 
 
 def _certificate(name: str, checkpoint: str | None) -> list[tuple[str, str]]:

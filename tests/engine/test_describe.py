@@ -74,6 +74,18 @@ def test_a_checkpoint_that_is_not_there_is_refused() -> None:
         describe("fbank", "tera-mini")
 
 
+@pytest.mark.parametrize("name, nearest", [("s3prl:apk", "apc"), ("torchaudio:HUBERT_BAS", "HUBERT_BASE")])
+def test_an_unknown_member_is_answered_with_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{nearest}'"):
+        describe(name)
+
+
+def test_members_are_described_by_what_the_packages_have() -> None:
+    assert "in s3prl         an entry of apc, which has apc_local, " in describe("s3prl:apc")
+    assert "HUBERT_BASE, " in describe("torchaudio") and "WAVLM_LARGE" in describe("torchaudio")
+    assert "torchaudio:HUBERT_BASE" in describe("torchaudio:HUBERT_BASE")
+
+
 def test_what_is_kept_is_shown_without_torch(repository: Path) -> None:
     first = describe("tera")
     code = "import sys, run_downstream; run_downstream.main(['--describe', 'tera']); assert 'torch' not in sys.modules"

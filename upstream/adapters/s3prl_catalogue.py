@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from upstream.errors import UpstreamError
+from upstream.registry import unknown
+
 PACKAGE = "s3prl"
 FROM_FILE = ("_local", "_custom", "_url")  # endings of entries that open a checkpoint of the user's
 MISSING = "s3prl is not installed: pip install s3prl"
@@ -64,6 +67,21 @@ def families() -> dict[str, Family]:
 def family_of() -> dict[str, str]:
     """The family of each entry. Of two with one name the later family's stands, as in `s3prl.hub`."""
     return {entry: family.name for family in families().values() for entry in family.entries}
+
+
+def find_family(member: str) -> Family:
+    """The family of an entry, or the one of that name.
+
+    Raises:
+        UpstreamError: s3prl is not installed, or has neither.
+    """
+    known, by_entry = families(), family_of()
+    if not known:
+        raise UpstreamError(f"s3prl:{member}: {MISSING}")
+    name = by_entry.get(member, member)
+    if name not in known:
+        raise UpstreamError(unknown("s3prl encoder", member, known, by_entry))
+    return known[name]
 
 
 def _family(path: Path, reader: _Imports) -> Family:

@@ -32,7 +32,6 @@ from upstream.adapters import s3prl_catalogue as catalogue
 from upstream.checkpoint import read_checkpoint
 from upstream.errors import UpstreamError
 from upstream.native import some
-from upstream.registry import unknown
 
 logger = logging.getLogger(__name__)
 
@@ -98,17 +97,12 @@ def build_expert(member: str, path: Path | None) -> Built:
 
 
 def _family(member: str) -> catalogue.Family:
-    families, family_of = catalogue.families(), catalogue.family_of()
-    if not families:
-        raise UpstreamError(f"s3prl:{member}: {catalogue.MISSING}")
-    name = family_of.get(member, member)
-    if name not in families:
-        raise UpstreamError(unknown("s3prl encoder", member, families, family_of))
-    if name in BY_TRANSFORMERS:
+    family = catalogue.find_family(member)
+    if family.name in BY_TRANSFORMERS:
         raise UpstreamError(f"s3prl:{member}: only hands the folder of a model to Transformers; load it with -u hf -k DIR, which checks it")
-    if problem := families[name].problem:
-        raise UpstreamError(f"s3prl:{member}: s3prl's {name} cannot be imported here: {problem}")
-    return families[name]
+    if family.problem:
+        raise UpstreamError(f"s3prl:{member}: s3prl's {family.name} cannot be imported here: {family.problem}")
+    return family
 
 
 def _entry(name: str, member: str, family: catalogue.Family) -> str:

@@ -13,6 +13,7 @@ from torchaudio.pipelines import Wav2Vec2Bundle
 
 import upstream
 from tests.upstream import make
+from upstream.adapters import torchaudio_catalogue
 from upstream.adapters.torchaudio import bundles
 from upstream.errors import UpstreamError
 
@@ -73,6 +74,10 @@ def test_failed_download_names_the_address_and_the_remedy(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     with pytest.raises(UpstreamError, match=r"hubert_fairseq_base_ls960.pth: could not be fetched \(no route\); give a file .* -k PATH"):
         upstream.load("torchaudio:HUBERT_BASE")
+
+
+def test_bundles_are_known_without_importing_torchaudio() -> None:
+    assert sorted(torchaudio_catalogue.bundles()) == sorted(bundles())
 
 
 def test_unknown_bundle_is_answered_with_the_nearest() -> None:
