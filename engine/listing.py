@@ -7,7 +7,7 @@ import textwrap
 import upstream
 from engine.errors import ConfigError
 from engine.task import HeadTask, Task
-from upstream import certify
+from upstream import cards, certify
 from upstream.adapters import s3prl_catalogue, torchaudio_catalogue
 from upstream.locate import checkpoint_here
 from upstream.registry import Registry, unknown
@@ -98,8 +98,11 @@ def _task(task: type[Task]) -> list[tuple[str, str]]:
 
 def _upstream(name: str) -> list[tuple[str, str]]:
     card = upstream.card(name)
+    lines = [("upstream", f"{name}: {upstream.describe(name)}")]
+    if card.name not in cards.cards():
+        return lines  # its class would have to be imported
     takes = "file, folder, shipped name or OWNER/NAME on the hub" if card.takes_checkpoint else "takes none"
-    lines = [("upstream", f"{name}: {upstream.describe(name)}"), ("checkpoint (-k)", takes)]
+    lines.append(("checkpoint (-k)", takes))
     if card.published:
         lines.append(("published weights", f"{card.published['repo']}/{card.published['file']}"))
     if card.members is None and (small := upstream.shipped_for(name)):
@@ -129,6 +132,8 @@ def _members(name: str) -> list[tuple[str, str]]:
 
 def _certificate(name: str, checkpoint: str | None) -> list[tuple[str, str]]:
     """What was measured of an encoder; measured now, which brings PyTorch, where that takes seconds."""
+    if upstream.card(name).name not in cards.cards():
+        return [("certificate", f"python -m upstream.certify {name} measures it; not kept, as its code can change")]
     try:
         found = certify.at_hand(name, checkpoint)
     except upstream.UpstreamError as error:

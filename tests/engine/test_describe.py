@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import downstream
+import upstream
 from engine import listing
 from engine.errors import ConfigError
 from tests.upstream import make
@@ -84,6 +85,14 @@ def test_members_are_described_by_what_the_packages_have() -> None:
     assert "in s3prl         an entry of apc, which has apc_local, " in describe("s3prl:apc")
     assert "HUBERT_BASE, " in describe("torchaudio") and "WAVLM_LARGE" in describe("torchaudio")
     assert "torchaudio:HUBERT_BASE" in describe("torchaudio:HUBERT_BASE")
+
+
+def test_an_encoder_of_another_package_is_described_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(upstream.registry.targets, "theirs", "their_package:Encoder")
+    assert describe("theirs").splitlines() == [
+        "upstream     theirs: from another package: their_package:Encoder",
+        "certificate  python -m upstream.certify theirs measures it; not kept, as its code can change",
+    ]
 
 
 def test_what_is_kept_is_shown_without_torch(repository: Path) -> None:
