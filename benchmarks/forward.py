@@ -5,7 +5,6 @@ rounds; the share of the peak is of the machine's own GEMM in that precision. Th
 output from that of the utterance alone in fp32 (transformers, else the plain forward): a peer that pads shows its padding there.
 """
 
-
 from __future__ import annotations
 
 import argparse
