@@ -26,7 +26,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def fetch_file(repo: str, file: str, revision: str = "main", *, sha256: str | None = None, what: str = "checkpoint") -> Path:
+def fetch_file(repo: str, file: str, revision: str = "main", *, sha256: str | None = None, what: str | None = None) -> Path:
     """Download one file of a repository, or take it from the cache when it is there and the hub does not answer.
 
     Args:
@@ -34,18 +34,18 @@ def fetch_file(repo: str, file: str, revision: str = "main", *, sha256: str | No
         file: its path in the repository.
         revision: a branch, tag or commit.
         sha256: what the file must hash to, where that is known beforehand; the hub's own word is checked too.
-        what: who asks, for messages.
+        what: who asks, for messages; None for the user, who may have meant a path.
 
     Raises:
         UpstreamError: no such repository, revision or file; no access; no answer and no cache; another content than expected.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    place = f"{what} '{file}' of '{repo}' (revision {revision}) on the hub"
+    place = f"{what or 'checkpoint'} '{file}' of '{repo}' (revision {revision}) on the hub"
     cached = _cached(repo, file, revision)
     if cached and _COMMIT.fullmatch(revision):
         return cached
-    with _one_clear_error(place, repo):
+    with _one_clear_error(place, repo, by_user=what is None):
         try:  # asks once: the download would retry for long
             _refuse_offline()
             found = get_hf_file_metadata(hf_hub_url(repo, file, revision=revision, endpoint=_endpoint()), timeout=TIMEOUT)
@@ -62,7 +62,7 @@ def fetch_file(repo: str, file: str, revision: str = "main", *, sha256: str | No
         return path
 
 
-def fetch_encoder(repo: str, revision: str = "main", *, what: str = "checkpoint") -> Path:
+def fetch_encoder(repo: str, revision: str = "main", *, what: str | None = None) -> Path:
     """Download what an encoder needs of a repository, all from one commit.
 
     Returns: the folder with `config.json`, the weights, and where there are such, further heads, the preprocessor's configuration and
@@ -71,11 +71,12 @@ def fetch_encoder(repo: str, revision: str = "main", *, what: str = "checkpoint"
     Raises:
         UpstreamError: as `fetch_file`; or the repository holds no encoder, or several checkpoints, which are listed.
     """
-    place = f"{what} '{repo}' (revision {revision}) on the hub"
+    named = f"'{repo}' (revision {revision})"
+    place = f"{what} {named} on the hub" if what else f"{named} is no path here; on the hub"
     cached = _cached_encoder(repo, revision)
     if cached and _COMMIT.fullmatch(revision):
         return cached
-    with _one_clear_error(place, repo):
+    with _one_clear_error(place, repo, by_user=what is None):
         try:
             _refuse_offline()
             files = _files(repo, revision)
@@ -165,35 +166,37 @@ def _refuse_offline() -> None:
 
 
 @contextmanager
-def _one_clear_error(place: str, repo: str) -> Iterator[None]:
+def _one_clear_error(place: str, repo: str, by_user: bool) -> Iterator[None]:
     try:
         yield
     except UpstreamError:
         raise
     except Exception as error:  # noqa: BLE001 - the HTTP client's errors share no public base
-        raise UpstreamError(f"{place}: {_explained(error, repo)}; {REMEDY}") from None
+        problem, remedy = _explained(error, repo, by_user)
+        raise UpstreamError(f"{place}: {problem}; {f'{remedy}, or ' if remedy else ''}{REMEDY}") from None
 
 
-def _explained(error: Exception, repo: str) -> str:
-    """What went wrong, in words that say what to do."""
+def _explained(error: Exception, repo: str, by_user: bool) -> tuple[str, str]:
+    """What went wrong, and what to do about it, "" where nothing is known; only a user who named the repository can name a file."""
     from huggingface_hub import errors
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError):
-        return f"it is gated: accept its conditions on its page and set HF_TOKEN to a token of that account (HTTP {status})"
+        return f"it is gated (HTTP {status})", "accept its conditions on its page and set HF_TOKEN to a token of that account"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return "there is no such public repository (for a private one, set HF_TOKEN)"
+        return "there is no such public repository", "set HF_TOKEN for a private one"
     if isinstance(error, errors.RevisionNotFoundError):
-        return "the repository has no such branch, tag or commit"
+        return "the repository has no such branch, tag or commit", ""
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return f"HF_HUB_OFFLINE is set and the cache has not all of it (a single file is found as -k {repo}/FILE); unset it once"
+        single = f", name a single file as -k {repo}/FILE" if by_user else ""
+        return "HF_HUB_OFFLINE is set and the cache has not all of it", f"unset it once{single}"
     if isinstance(error, errors.LocalEntryNotFoundError):
-        return "the hub cannot be reached and the file is not in the cache"
+        return "the hub cannot be reached and the file is not in the cache", ""
     if isinstance(error, errors.EntryNotFoundError):
-        return f"the repository has no such file; name one as -k {repo}/FILE"
+        return "the repository has no such file", f"name one as -k {repo}/FILE" if by_user else ""
     if status in (401, 403):
-        return f"the hub refuses access (HTTP {status}): set HF_TOKEN to a token that may read it"
-    return f"could not be fetched ({_in_short(error)})"
+        return f"the hub refuses access (HTTP {status})", "set HF_TOKEN to a token that may read it"
+    return f"it could not be fetched ({_in_short(error)})", ""
 
 
 def _in_short(error: Exception) -> str:

@@ -82,9 +82,7 @@ def published_checkpoint(name: str, published: Mapping[str, Any]) -> Path:
     return _on_hub(repo, file, revision, what=f"{name}: the published checkpoint", sha256=published.get("sha256"))
 
 
-def _on_hub(
-    repo: str, file: str | None, revision: str, what: str = "checkpoint, no path on this machine:", sha256: str | None = None
-) -> Path:
+def _on_hub(repo: str, file: str | None, revision: str, what: str | None = None, sha256: str | None = None) -> Path:
     if file:
         return fetch_file(repo, file, revision, what=what, sha256=sha256)
     return fetch_encoder(repo, revision, what=what)

@@ -85,7 +85,7 @@ def test_revision_pins_all_files_to_one_commit(hub: FakeHub) -> None:
     now, tag, commit, file, unknown = find(*texts)
     assert Path(now).name == new and (Path(now) / "model.safetensors").read_bytes() == b"new"
     assert tag == commit and Path(tag).name == old and Path(file).read_bytes() == b"old"
-    assert "(revision v2) on the hub: the repository has no such branch, tag or commit" in unknown
+    assert "(revision v2) is no path here; on the hub: the repository has no such branch, tag or commit" in unknown
     hub.commit("o/model", FOLDER | {"model.safetensors": b"newer"})
     moved, pinned = find("o/model", f"o/model@{old}")
     assert (Path(moved) / "model.safetensors").read_bytes() == b"newer" and pinned == tag
@@ -97,7 +97,7 @@ def test_what_is_missing_is_one_clear_error(hub: FakeHub) -> None:
     hub.commit("o/bare", {"config.json": b"{}", "flax_model.msgpack": b""})
     texts = ("o/none", "o/model/none.pt", "o/several", "o/bare")
     none, file, several, bare = find(*texts)
-    assert none.startswith("checkpoint, no path on this machine: 'o/none' (revision main) on the hub: there is no such public repository")
+    assert none.startswith("'o/none' (revision main) is no path here; on the hub: there is no such public repository; set HF_TOKEN for")
     assert "'none.pt' of 'o/model' (revision main) on the hub: the repository has no such file; name one as -k o/model/FILE" in file
     assert "there is no config.json; it has: a.pt, b.ckpt; name one as -k o/several/FILE" in several
     assert "there is config.json, but none of model.safetensors" in bare and "flax_model.msgpack" in bare
@@ -130,7 +130,10 @@ def test_offline_takes_the_cache_or_says_that_it_may_not_ask(hub: FakeHub, tmp_p
     hub.commit("o/model", FOLDER)
     use_hub(monkeypatch, hub.address, tmp_path, offline=True)
     (refused,) = find("o/model")
-    assert "HF_HUB_OFFLINE is set and the cache has not all of it" in refused
+    offline = "HF_HUB_OFFLINE is set and the cache has not all of it; unset it once, "
+    assert f"{offline}name a single file as -k o/model/FILE, or give a checkpoint" in refused
+    with pytest.raises(UpstreamError, match=f"{offline}or give a checkpoint on this machine with -k PATH, or -k tera-mini"):
+        upstream.load("tera")
     use_hub(monkeypatch, hub.address, tmp_path)
     (found,) = find("o/model")
     asked = hub.requests.copy()
@@ -159,7 +162,7 @@ def test_gated_repository_asks_for_a_token(hub: FakeHub, monkeypatch: pytest.Mon
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     (wrong,) = find("o/gated/model.safetensors")
     for refused, status in ((none, 401), (wrong, 403)):
-        assert f"it is gated: accept its conditions on its page and set HF_TOKEN to a token of that account (HTTP {status})" in refused
+        assert f"it is gated (HTTP {status}); accept its conditions on its page and set HF_TOKEN to a token of that account, or" in refused
     monkeypatch.setenv("HF_TOKEN", hub.token)
     (found,) = find("o/gated")
     assert (Path(found) / "model.safetensors").read_bytes() == WEIGHTS
@@ -170,7 +173,7 @@ def test_hub_that_is_down_is_one_clear_error(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UpstreamError) as caught:
         upstream.load("tera")
     silent = str(caught.value)
-    assert silent.startswith(f"tera: the published checkpoint '{PUBLISHED}' of 's3prl/tera' (revision main) on the hub: could not")
+    assert silent.startswith(f"tera: the published checkpoint '{PUBLISHED}' of 's3prl/tera' (revision main) on the hub: it could not")
     assert "; give a checkpoint on this machine with -k PATH" in silent
 
 
