@@ -95,8 +95,9 @@ def read_native(folder: Path, families: Iterable[str]) -> tuple[dict[str, Any], 
     config = read_config(folder)
     family, known = config.get("family"), list(families)
     if family not in known:
-        remedy = f"load it with -u {family}" if family else "it is not in Weir's own format"
-        raise UpstreamError(f"{folder / CONFIG_FILE}: family is {family!r}, expected {' or '.join(map(repr, known))}; {remedy}")
+        if not family:
+            raise UpstreamError(f"{folder / CONFIG_FILE}: names no family, so the folder is not in Weir's own format")
+        raise UpstreamError(f"{folder}: holds a {family} encoder{f', not {known[0]}' if len(known) == 1 else ''}; use -u {family}")
     config.pop("notes", None)
     return config, read_tensors(folder / WEIGHTS_FILE)
 

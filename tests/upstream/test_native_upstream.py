@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import upstream
 from tests.upstream import make
 from upstream.errors import UpstreamError
 from upstream.native import read_config, read_native
@@ -40,6 +41,12 @@ def test_weights_may_be_stored_in_half_precision(model: NativeUpstream, tmp_path
     assert isinstance(read, NativeUpstream)
     for name, tensor in model.native_tensors().items():
         assert torch.equal(read.native_tensors()[name], tensor.half().float())
+
+
+@pytest.mark.parametrize("name", ["hubert", "vq_wav2vec_roberta"])
+def test_a_folder_of_another_network_is_refused_with_its_name(name: str) -> None:
+    with pytest.raises(UpstreamError, match=r"tera-mini: holds a tera encoder.*; use -u tera$"):
+        upstream.load(name, "tera-mini")
 
 
 def test_weights_that_do_not_fit_are_named_with_their_place(model: NativeUpstream) -> None:

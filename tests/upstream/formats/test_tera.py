@@ -188,7 +188,7 @@ def test_folder_file_and_name_load_the_same_encoder(tmp_path: Path) -> None:
     [
         ("{", "is not JSON"),
         ("[]", "holds list"),
-        ('{"family": "hubert"}', "family is 'hubert', expected 'tera'"),
+        ('{"family": "hubert"}', "holds a hubert encoder, not tera; use -u hubert"),
         ('{"family": "tera", "transfomer": {}}', "unknown key 'transfomer': did you mean 'transformer'"),
         ('{"family": "tera", "transformer": {"hiden_size": 3}}', "did you mean 'hidden_size'"),
         ('{"family": "tera", "audio": {"n_mel": 3}}', "unknown key 'n_mel': did you mean 'n_mels'"),
