@@ -254,4 +254,10 @@ def _digest(path: Path) -> str:
 
 
 def _reason(error: BaseException) -> str:
+    """What went wrong, of requests' errors what their innermost says, without the pool and the connection that say it."""
+    inner = next((each for each in error.args if isinstance(each, Exception)), getattr(error, "reason", None))
+    if isinstance(inner, Exception):
+        return _reason(inner)
+    if "Connection" in (said := str(error)).partition(": ")[0]:
+        return said.partition(": ")[2]
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -300,6 +300,7 @@ def test_without_a_network_the_address_and_the_remedy_are_named(tmp_path: Path, 
         upstream.load("s3prl:apc_960hr")
     assert "https://huggingface.co/leo19941227/apc_series/resolve/main/apc_960hr.ckpt cannot be downloaded" in str(caught.value)
     assert "give it with -k PATH" in str(caught.value)
+    assert "ConnectionPool" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
