@@ -16,7 +16,7 @@ from upstream.errors import UpstreamError
 from upstream.locate import find_checkpoint
 
 if TYPE_CHECKING:
-    from upstream.formats.content import Content
+    from upstream.formats.content import Content, Notes
 
 FORMATS = ("native", "hf", "s3prl", "fairseq", "torchaudio")
 FOLDERS = ("native", "hf")
@@ -27,7 +27,9 @@ EXAMPLES = """examples:
   python -m upstream.convert ctc.pt ctc_hf/ --to hf --dictionary dict.ltr.txt
 
 IN is a file or folder of fairseq, s3prl, WavLM, DistilHuBERT, Hugging Face, torchaudio or Weir, a shipped name or OWNER/NAME on
-the hub. native and hf write a folder, the others a file (torchaudio: and STEM.json beside it, which says what its shapes do not).
+the hub. The wav2vec 2.0 family (wav2vec2, hubert, wavlm, data2vec, tera2, distilhubert, wav2vec2_conformer) goes to every format,
+tera to native and s3prl, wav2vec, vq_wav2vec and vq_wav2vec_roberta to native, fairseq and s3prl.
+native and hf write a folder, the others a file (torchaudio: and STEM.json beside it, which says what its shapes do not).
 Nothing is lost on the way back: what a format has no place for is kept beside (torchaudio: the heads are lost).
 exit status: 0 written, 2 not written, and why
 """
@@ -67,10 +69,10 @@ def tera2(argv: Sequence[str] | None = None) -> int:
     return _reported(lambda: convert(args.checkpoint, target, "s3prl", args.overwrite, family="tera2"))
 
 
-def _reported(work: Callable[[], list[str]]) -> int:
-    """Run `work` and print its lines, or its error."""
+def _reported(work: Callable[[], tuple[list[str], Notes]]) -> int:
+    """Run `work` and print its lines and, on stderr, its notes, or its error."""
     try:
-        lines = work()
+        lines, notes = work()
     except UpstreamError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -78,12 +80,13 @@ def _reported(work: Callable[[], list[str]]) -> int:
         sys.stderr.write(f"error: {error.filename or 'the checkpoint'}: cannot be written ({error.strerror or error})\n")
         return 2
     sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.write("".join(f"note: {note}\n" for note in notes))
     return 0
 
 
 def convert(
     source: str | Path, target: Path, form: str, overwrite: bool = False, dictionary: Path | None = None, family: str | None = None
-) -> list[str]:
+) -> tuple[list[str], Notes]:
     """Write the checkpoint `source` to `target`, whole or not at all.
 
     Args:
@@ -94,7 +97,7 @@ def convert(
         dictionary: fairseq's, of a CTC model; by default the `dict.ltr.txt` beside a file that does not hold its own.
         family: the only one that is wanted.
 
-    Returns: lines that say what was read, what was written, and what the user should know.
+    Returns: lines that say what was read and written, and notes on what the format does not hold.
 
     Raises:
         UpstreamError: the checkpoint cannot be read, the format has no such model, or `target` is in the way.
@@ -113,7 +116,7 @@ def convert(
     content = _with_symbols(content, path, dictionary)
     target.parent.mkdir(parents=True, exist_ok=True)
     notes = kind.writers[form](content, target)
-    return [f"read {path}: {described(content)}", *content.notes, f"wrote {target} ({form})", *notes]
+    return [f"read {path}: {described(content)}", *content.notes, f"wrote {target} ({form})"], notes
 
 
 def _check_free(target: Path, form: str, overwrite: bool) -> None:

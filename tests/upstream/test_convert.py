@@ -15,6 +15,7 @@ from tests.upstream.formats import published
 from upstream.checkpoint import read_checkpoint
 from upstream.convert import FORMATS, convert, main, tera2
 from upstream.errors import UpstreamError
+from upstream.formats.families import KINDS
 from upstream.formats.wav2vec2 import read
 from upstream.native import read_native
 from upstream.tera import head_tensors
@@ -50,7 +51,7 @@ def test_command_says_what_it_read_and_wrote(form: str, hubert: Path, tmp_path: 
     heads = "final_proj, label_embeddings, mask_embedding"
     assert lines[0] == f"read {hubert}: hubert, 2 layers, dim 32, {count:,} parameters; heads: {heads}"
     assert lines[1] == "input normalisation: off (the file's configuration)"
-    assert lines[2] == f"wrote {target} ({form})" and target.exists()
+    assert lines[2:] == [f"wrote {target} ({form})"] and target.exists()
     assert upstream.load("hubert", target).family == "hubert"
 
 
@@ -82,6 +83,22 @@ def test_help_and_mistakes_need_no_torch(words: str, status: int, tmp_path: Path
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.endswith(f"HEAVY [] {status}\n"), done.stderr
+
+
+def test_notes_on_what_was_written_are_no_part_of_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = published.fine_tuned_file(tmp_path / "ctc.pt", published.peer("wav2vec2 base"))
+    assert main([str(path), str(tmp_path / "out"), "--to", "hf"]) == 0
+    said = capsys.readouterr()
+    assert said.out.endswith(f"wrote {tmp_path / 'out'} (hf)\n") and "no vocab.json" not in said.out
+    assert said.err.startswith("note: ") and "no vocab.json" in said.err
+
+
+def test_help_says_which_family_goes_to_which_format(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["-h"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(family in said for kind in KINDS for family in kind.families)
+    assert [set(kind.writers) for kind in KINDS] == [{"native", "s3prl"}, *[{"native", "fairseq", "s3prl"}] * 2, set(FORMATS)]
 
 
 def test_existing_target_is_kept_unless_told(hubert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,13 +177,13 @@ def test_dictionary_is_taken_from_the_command_or_from_beside_the_file(tmp_path: 
     path = published.fine_tuned_file(tmp_path / "ctc.pt", published.peer("wav2vec2 base"))
     named = tmp_path / "letters.txt"
     named.write_text("| 3\nE 2\nT 1\n")
-    lines = convert(path, tmp_path / "first", "hf", dictionary=named)
+    lines, _ = convert(path, tmp_path / "first", "hf", dictionary=named)
     assert f"symbols of the CTC outputs: 7, from {named}" in lines
     assert (tmp_path / "first/vocab.json").is_file()
-    lines = convert(path, tmp_path / "second", "hf")
-    assert any("no vocab.json" in line for line in lines)
+    _, notes = convert(path, tmp_path / "second", "hf")
+    assert any("no vocab.json" in note for note in notes)
     named.rename(tmp_path / "dict.ltr.txt")
-    lines = convert(path, tmp_path / "third", "hf")
+    lines, _ = convert(path, tmp_path / "third", "hf")
     assert f"symbols of the CTC outputs: 7, from {tmp_path / 'dict.ltr.txt'}" in lines
     assert (tmp_path / "third/vocab.json").read_text() == (tmp_path / "first/vocab.json").read_text()
 
@@ -198,7 +215,7 @@ def test_older_families_go_to_a_folder_and_back(form: str, family: str, tmp_path
         wav2vec_files.fairseq_file(source, **(wav2vec_files.GUMBEL if family == "vq_wav2vec" else {}))
     convert(source, tmp_path / "native", "native")
     (tmp_path / "published").mkdir()
-    lines = convert(tmp_path / "native", tmp_path / "published/out.pt", form)
+    lines, _ = convert(tmp_path / "native", tmp_path / "published/out.pt", form)
     assert lines[0].startswith(f"read {tmp_path / 'native'}: {family}, ")
     convert(tmp_path / "published/out.pt", tmp_path / "again", "native")
     for name in ("config.json", "model.safetensors"):
