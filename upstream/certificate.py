@@ -147,8 +147,9 @@ def verdict(effects: Sequence[Effect], published: bool = False) -> str:
     if not any(effect.matters for effect in effects):
         return f"padding, neighbours and batch size change nothing (worst {_amount(worst)})"
     frames = max(effect.frames for effect in effects)
-    changed = f" and {frames} frame{'s'[: frames > 1]}" if frames else ""
-    return f"depends on its batch: up to {_amount(worst)}{changed} ({'published behaviour' if published else 'an error: alone must not'})"
+    changed = [f"up to {_amount(worst)}"] if worst else []
+    changed += [f"{frames} frame{'s'[: frames > 1]} more or fewer"] if frames else []
+    return f"depends on its batch: {' and '.join(changed)} ({'published behaviour' if published else 'an error: alone must not'})"
 
 
 def _cell(effect: Effect) -> str:

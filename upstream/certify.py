@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from upstream.base import Padding, Upstream
 
 RANDOM = "random, in the published configuration"
+NONE = "none"
 logger = logging.getLogger(__name__)
 
 EXAMPLES = """\
@@ -93,6 +95,8 @@ def certify(name: str, checkpoint: str | None = None, random: bool = False, say:
     from upstream.measure import measure  # brings PyTorch
 
     certificate = measure(make, weights, say)
+    if random and not certificate.parameters:
+        certificate = replace(certificate, weights=NONE)
     if cards.split(resolved)[0] in cards.cards():  # the code of other packages' encoders may change unseen
         try:
             keep(certificate, path)
@@ -120,7 +124,7 @@ def _own_weights(name: str) -> str:
     card = upstream.card(name)
     if card.published:
         return f"published, {card.published['repo']}/{card.published['file']}"
-    return "the encoder's own" if card.takes_checkpoint else "none"
+    return "the encoder's own" if card.takes_checkpoint else NONE
 
 
 def at_hand(name: str, checkpoint: str | None = None) -> Certificate | None:
@@ -138,7 +142,7 @@ def at_hand(name: str, checkpoint: str | None = None) -> Certificate | None:
     if checkpoint is not None:
         found = kept(name, {_called(checkpoint, checkpoint_here(checkpoint))})
     else:
-        found = kept(name, {RANDOM, _own_weights(name), *([small] if small else [])})
+        found = kept(name, {RANDOM, NONE, _own_weights(name), *([small] if small else [])})
     if found:
         return found
     if checkpoint not in (None, small) or (small is None and card.takes_checkpoint):

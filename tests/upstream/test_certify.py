@@ -19,7 +19,7 @@ import upstream
 from tests.upstream import make
 from upstream import certificate_cache, certify, measure
 from upstream.base import Padding, Representation, Upstream
-from upstream.certificate import THRESHOLD, Certificate, Effect, in_short
+from upstream.certificate import THRESHOLD, Certificate, Effect, in_short, verdict
 from upstream.errors import UpstreamError
 from upstream.layers.lengths import valid_frames
 from upstream.wav2vec2 import Wav2Vec2
@@ -300,6 +300,18 @@ def test_random_weights_are_the_same_every_time_and_marked(cache: Path, monkeypa
     first, second = (certify.certify("wav2vec2", random=True) for _ in range(2))
     assert first.weights == "random, in the published configuration"
     assert first.reference == second.reference
+
+
+def test_without_parameters_no_weights_are_random(cache: Path) -> None:
+    assert certify.certify("fbank", random=True).weights == "none"
+
+
+@pytest.mark.parametrize(
+    "difference, frames, said",
+    [(0.0, 2, "2 frames more or fewer"), (0.31, 1, "up to 0.31 and 1 frame more or fewer"), (0.31, 0, "up to 0.31")],
+)
+def test_the_verdict_names_what_changed(difference: float, frames: int, said: str) -> None:
+    assert verdict([Effect("x", difference, 0, frames)], published=True) == f"depends on its batch: {said} (published behaviour)"
 
 
 def test_the_command_prints_a_table_or_json(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
