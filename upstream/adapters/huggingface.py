@@ -65,7 +65,9 @@ class HuggingFace(Upstream):
         if path is None:
             raise UpstreamError("upstream 'hf' needs a model: give its folder, or OWNER/NAME on the hub, with -k")
         if not path.is_dir():
-            raise UpstreamError(f"{path}: is a file; -u hf takes the folder of a model: -k {path.parent}")
+            beside = (path.parent / CONFIG_FILE).is_file()
+            remedy = f": -k {path.parent}" if beside else "; files of fairseq or s3prl go with -u hubert, -u wav2vec2 and so on"
+            raise UpstreamError(f"{path}: is a file; -u hf takes the folder of a model{remedy}")
         config = read_model_config(path)
         preprocessor = read_preprocessor(path)
         inputs: Inputs

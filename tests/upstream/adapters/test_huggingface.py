@@ -388,8 +388,12 @@ def test_a_model_must_be_named_and_be_a_folder_with_weights(tmp_path: Path) -> N
     theirs("hubert base").config.save_pretrained(tmp_path)
     with pytest.raises(UpstreamError, match="has no weights"):
         HuggingFace.from_checkpoint(tmp_path)
-    with pytest.raises(UpstreamError, match="is a file; -u hf takes the folder"):
+    with pytest.raises(UpstreamError, match=f"is a file; -u hf takes the folder of a model: -k {tmp_path}"):
         HuggingFace.from_checkpoint(tmp_path / "config.json")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "model.pt").write_bytes(b"x")
+    with pytest.raises(UpstreamError, match="files of fairseq or s3prl go with -u hubert"):
+        HuggingFace.from_checkpoint(tmp_path / "sub" / "model.pt")
 
 
 def test_loading_by_name_says_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
