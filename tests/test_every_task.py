@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None, reason="eSpeak NG is not installed (extra: demo)"),
 ]
 
-SPLIT_KEYS = {"metrics", "utterances", "checkpoint", "step", "selection", "demo", "date", "fingerprints", "versions", "cost"}
+SPLIT_KEYS = {"metrics", "utterances", "checkpoint", "step", "selection", "demo", "date", "fingerprints", "versions", "cost", "store"}
 FEW = "config.runner.total_steps=4,,config.runner.eval_step=2,,config.runner.save_step=2,,config.corpus.batching.batch_size=4"
 OF_TINY_EDITION = {
     "sf": ",,config.corpus.train_speakers=[Ivy,Joanna],,config.corpus.dev_speakers=[Aditi,Amy],,config.corpus.test_speakers=[Brian,Emma]"
