@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from engine import aliases, listing, stores, sweep
+from engine import aliases, listing, sweep
 from engine.errors import ConfigError
 from engine.extract.plan import plan_extraction, refuse_own_flags
 from engine.plan import Plan, experiment_folder, plan_evaluation, plan_search, plan_training, search_task
@@ -21,6 +21,8 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
     if args.describe:
         print(listing.card(args.describe, tasks, args.upstream_ckpt))
         return 0
+    from engine import stores  # not before: it brings NumPy, which the answers above do without
+
     if (command := stores.asked_for(args)) is not None:
         text, status = stores.run(command, args)
         print(text)
