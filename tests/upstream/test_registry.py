@@ -120,3 +120,14 @@ def test_shipped_checkpoint_given_as_an_upstream_is_answered_with_the_command() 
 def test_nearest_name_is_a_published_model_before_an_alias() -> None:
     with pytest.raises(UpstreamError, match="did you mean 'hubert_large_ll60k'"):
         upstream.check("hubert_larg")
+
+
+def test_class_that_does_not_say_how_checkpoints_are_read_is_one_error(tmp_path: Path) -> None:
+    from upstream.base import Upstream
+
+    class Silent(Upstream):
+        def forward(self, wavs, lengths):  # type: ignore[no-untyped-def]
+            raise AssertionError("is never built")
+
+    with pytest.raises(UpstreamError, match="Silent takes a checkpoint and does not say in from_checkpoint how it is read"):
+        Silent.from_checkpoint(tmp_path)
