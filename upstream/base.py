@@ -95,7 +95,9 @@ class Upstream(nn.Module, ABC):
             UpstreamError: the checkpoint is not one of this family, or does not fit.
         """
         if cls.takes_checkpoint:
-            raise UpstreamError(f"{cls.__name__} takes a checkpoint and does not say in from_checkpoint how it is read; see docs/own_encoder.md")
+            raise UpstreamError(
+                f"{cls.__name__} takes a checkpoint and does not say in from_checkpoint how it is read (docs/own_encoder.md)"
+            )
         return cls()
 
     @classmethod
