@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import upstream
 from upstream.base import Precision
 from upstream.formats.wav2vec2 import WRITERS, Checkpoint
 from upstream.native import ENCODER, HEAD
@@ -59,12 +60,24 @@ def valid(states: Sequence[Tensor], frames: Sequence[int]) -> list[Tensor]:
     return [torch.stack([state[row, :count] for state in states]).float() for row, count in enumerate(frames)]
 
 
-def peers(model: Wav2Vec2, folder: Path) -> Iterator[Encoder | str]:
-    """What is installed, with the model's weights written to `folder`; a sentence for what is not."""
+def random_model(layers: int = 12) -> Wav2Vec2:
+    """HuBERT Base with random weights, always the same ones, and so many layers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Wav2Vec2.from_config({**upstream.card("hubert").config, "layers": layers}).eval()
+
+
+def published(model: Wav2Vec2) -> Checkpoint:
+    """The model as its authors would publish it."""
     tensors = {ENCODER + name: tensor for name, tensor in model.encoder.state_dict().items()}
     for name, shape in HEADS.items():
         tensors[HEAD + name] = torch.zeros(shape)
-    checkpoint = Checkpoint(model.config, tensors, ())
+    return Checkpoint(model.config, tensors, ())
+
+
+def peers(model: Wav2Vec2, folder: Path) -> Iterator[Encoder | str]:
+    """What is installed, with the model's weights written to `folder`; a sentence for what is not."""
+    checkpoint = published(model)
     for package, form, target, make in (
         ("transformers", "hf", folder / "hf", transformers_hubert),
         ("torchaudio", "torchaudio", folder / "torchaudio.pt", torchaudio_hubert),

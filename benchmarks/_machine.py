@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from engine.memory import keep_large_blocks
 from upstream.fast.linear import Linear
 
 SHAPES = ((1600, 768, 3072), (1600, 3072, 768), (3200, 1536, 512), (2048, 2048, 2048))  # rows, inputs, outputs
@@ -63,6 +66,31 @@ def interleaved(variants: Mapping[Any, Callable[[], object]], rounds: int, warm_
             call()
             seconds[name].append(time.perf_counter() - begin)
     return {name: Times(tuple(taken)) for name, taken in seconds.items()}
+
+
+def parser(description: str, rounds: int = 5) -> argparse.ArgumentParser:
+    """The flags of every benchmark."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--json", type=Path, metavar="FILE", help="write the ratios here")
+    found.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
+    found.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
+    found.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: whether it runs, not how fast")
+    found.add_argument("--keep-blocks", action="store_true", help="large blocks of memory stay in the process, for the peers too")
+    return found
+
+
+def start(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    """Set up the process as the flags say and print the line that stands before every table. Returns machine and versions."""
+    warnings.filterwarnings("ignore")  # peers' of old calls
+    torch.set_num_threads(args.threads)
+    if args.keep_blocks:
+        keep_large_blocks()
+    if args.quick:
+        args.rounds = min(args.rounds, 2)
+    torch.manual_seed(0)
+    machine, found = describe("large blocks kept" if args.keep_blocks else ""), versions()
+    print(line(machine, found), flush=True)
+    return machine, found
 
 
 def cpu() -> str:
@@ -145,3 +173,11 @@ def write_json(path: Path, benchmark: str, machine: Mapping[str, Any], found: Ma
     """Write the rows of a benchmark for the table of all of them."""
     content = {"benchmark": benchmark, "machine": machine, "versions": found, "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def finish(args: argparse.Namespace, benchmark: str, machine: Mapping[str, Any], found: Mapping[str, str], rows: Sequence[Row]) -> None:
+    """Print the ratios, and write them where the flags say."""
+    cells = [[row.id, row.what, f"{row.ours:.4g}", f"{row.peer:.4g}", row.unit, f"{row.ratio:.4g}"] for row in rows]
+    print("\n" + table(("id", "what", "ours", "peer", "unit", "ratio"), cells))
+    if args.json:
+        write_json(args.json, benchmark, machine, found, rows)
