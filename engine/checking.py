@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import replace
 
 from lhotse.cut import Cut
 
@@ -66,12 +65,9 @@ def _timed_update(session: HeadSession, loaded: sources.Loaded) -> tuple[float, 
     encoding = update = loss = 0.0
     for _ in range(2):  # the first one warms up
         began = time.monotonic()
-        if session.frozen is not None:
-            encoded_batch = replace(loaded, audio=None, representation=session.frozen.represent(loaded))
-        else:
-            encoded_batch = loaded
+        prepared = session.evaluator.prepare(loaded)
         encoded = time.monotonic()
-        value = session.task.loss(session.evaluator.output(session.probe, encoded_batch), loaded.labels)
+        value = session.task.loss(prepared.through(session.probe), loaded.labels)
         value.backward()
         loss = value.item()
         encoding, update = encoded - began, time.monotonic() - encoded

@@ -1,4 +1,4 @@
-"""Running a probe over a split: predictions first, every number from them."""
+"""Running probes over a split: predictions first, every number from them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from lhotse.cut import Cut
+from torch import Tensor
 from tqdm import tqdm
 
 from engine.prefetch import prefetch
@@ -25,7 +26,7 @@ MAX_CUTS = 32
 
 @dataclass(frozen=True)
 class Ran:
-    """A split run through the probe; `loss` is None where it has no labels."""
+    """A split run through a probe; `loss` is None where it has no labels, `seconds` the probe's share of the time."""
 
     outcomes: Outcomes
     loss: float | None
@@ -42,57 +43,81 @@ class Evaluation:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A micro-batch as probes take it, on the device: hidden states, or waveforms where the upstream trains; see `Probe.forward`."""
+
+    utt_ids: list[str]
+    labels: list[Any]
+    inputs: Tensor
+    lengths: Tensor
+    samples: Tensor
+
+    def through(self, probe: Any) -> Any:
+        """A head's output."""
+        return probe(self.inputs, self.lengths, self.samples)
+
+
 class Evaluator:
-    """Evaluates a probe on splits; with several processes each does its share and all hold the whole outcome.
+    """Evaluates probes on splits; with several processes each does its share and all hold the whole outcome.
 
     Args:
         frozen: the upstream that only encodes; None where it is part of the probe.
     """
 
-    def __init__(self, task: HeadTask, probe: Probe, frozen: Frozen | None, accelerator: Accelerator) -> None:
-        self.task, self.probe, self.frozen, self.accelerator = task, probe, frozen, accelerator
+    def __init__(self, task: HeadTask, frozen: Frozen | None, accelerator: Accelerator) -> None:
+        self.task, self.frozen, self.accelerator = task, frozen, accelerator
 
-    def output(self, module: Any, loaded: Loaded) -> Any:
-        """The head's output for one micro-batch."""
+    def prepare(self, loaded: Loaded) -> Prepared:
+        """Encode what is not yet encoded."""
         samples = loaded.samples.to(self.accelerator.device)
         if self.frozen is None:
             assert loaded.audio is not None
             batch = loaded.audio.to(self.accelerator.device)
-            return module(batch.wavs, batch.lengths, samples)
+            return Prepared(loaded.utt_ids, loaded.labels, batch.wavs, batch.lengths, samples)
         representation = self.frozen.represent(loaded)
-        return module(representation.hidden_states, representation.lengths, samples)
+        return Prepared(loaded.utt_ids, loaded.labels, representation.hidden_states, representation.lengths, samples)
 
-    def outcomes(self, split: str, source: Source, batches: Sequence[Sequence[Cut]], title: str, quiet: bool) -> Ran:
-        """Run every utterance of `batches` through the probe. The random state of training is not touched."""
-        cuts = {cut.id: cut for batch in batches for cut in batch}
+    def outcomes(
+        self, probes: Sequence[Probe], split: str, source: Source, batches: Sequence[Sequence[Cut]], title: str, quiet: bool
+    ) -> list[Ran]:  # fmt: skip
+        """Run every utterance of `batches` through each probe, reading and encoding it once. No random state is touched."""
         rank, processes, labelled = self.accelerator.process_index, self.accelerator.num_processes, self.task.is_labelled(split)
         own = batches[rank::processes]
-        rows: list[tuple[str, Outcome, float]] = []
+        rows: list[list[tuple[str, Outcome, float]]] = [[] for _ in probes]
         began = time.monotonic()
-        self.probe.eval()
+        for probe in probes:
+            probe.eval()
         with torch.no_grad():
-            ahead = prefetch(source.load, own, 2)
+            ahead = prefetch(source.load, own, 2 if source.reads_ahead else 0)
             for loaded in tqdm(ahead, total=len(own), desc=title, unit="batch", disable=quiet, leave=False):
-                with self.accelerator.autocast():
-                    output = self.output(self.probe, loaded)
-                    loss = float(self.task.loss(output, loaded.labels)) if labelled else 0.0
-                found = self.task.predict(output, loaded.utt_ids)
-                rows += [(utt_id, outcome, loss) for utt_id, outcome in zip(loaded.utt_ids, found, strict=True)]
-        if processes > 1:
-            rows = gather_object(rows)
-        rows.sort(key=lambda row: row[0])
-        mean = math.fsum(loss for *_, loss in rows) / len(rows) if labelled else None
-        found_by_id = {utt_id: outcome for utt_id, outcome, _ in rows}
-        return Ran(Outcomes(split, cuts, found_by_id), mean, time.monotonic() - began)
+                prepared = self.prepare(loaded)
+                for probe, of_probe in zip(probes, rows, strict=True):
+                    of_probe += self._found(probe, prepared, labelled)
+        cuts, seconds = {cut.id: cut for batch in batches for cut in batch}, time.monotonic() - began
+        found = []
+        for of_probe in rows:
+            every = sorted(gather_object(of_probe) if processes > 1 else of_probe, key=lambda row: row[0])
+            mean = math.fsum(loss for *_, loss in every) / len(every) if labelled else None
+            found.append(Ran(Outcomes(split, cuts, {utt_id: outcome for utt_id, outcome, _ in every}), mean, seconds / len(probes)))
+        return found
+
+    def _found(self, probe: Probe, prepared: Prepared, labelled: bool) -> list[tuple[str, Outcome, float]]:
+        """Id, outcome and loss of each utterance of a batch; the loss is the batch's mean."""
+        with self.accelerator.autocast():
+            output = prepared.through(probe)
+            loss = float(self.task.loss(output, prepared.labels)) if labelled else 0.0
+        found = self.task.predict(output, prepared.utt_ids)
+        return [(utt_id, outcome, loss) for utt_id, outcome in zip(prepared.utt_ids, found, strict=True)]
 
     def score(self, ran: Ran, dev: Callable[[], Outcomes]) -> Evaluation:
         """Predictions and metrics of a split; `dev` gives the development split's outcomes to tasks that tune on it."""
         predictions = sorted(self.task.collect(ran.outcomes, dev), key=lambda row: row.utt_id)
         return Evaluation(predictions, self.task.score(predictions), ran.loss, ran.seconds)
 
-    def infer(self, loaded: Loaded) -> list[Prediction]:
+    def infer(self, probe: Probe, loaded: Loaded) -> list[Prediction]:
         """Predictions for one unlabelled micro-batch."""
-        self.probe.eval()
+        probe.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            output = self.output(self.probe, loaded)
+            output = self.prepare(loaded).through(probe)
         return self.task.infer(output, loaded.utt_ids)

@@ -42,7 +42,7 @@ def run(plan: Plan, args: argparse.Namespace) -> int:
 def _infer(session: HeadSession, path: Path) -> bool:
     """Print one file's prediction; False, after one message, for a file that cannot be used."""
     try:
-        prediction = session.evaluator.infer(_read_file(path, session.encoder.minimum_samples))[0]
+        prediction = session.evaluator.infer(session.probe, _read_file(path, session.encoder.minimum_samples))[0]
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from accelerate import Accelerator
 from lhotse import CutSet
@@ -15,65 +15,93 @@ from torch import Tensor, nn
 from corpus.batch import Batch, load_batch
 from corpus.batching import Batching, Position, stream
 from engine.errors import ConfigError
-from engine.evaluation import Evaluator, Ran
+from engine.evaluation import Evaluator, Prepared, Ran
 from engine.probe import Probe
 from engine.sources import Loaded, Source
 from engine.trainer import Evaluated
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What heads learn from and are watched on.
+
+    Attributes:
+        source: of the training split.
+        watched: for each split evaluated during training, its source and its batches.
+        crops: where a task trains on random parts of utterances, how many of each are stored; 0 where every one is new.
+    """
+
+    cuts: CutSet
+    batching: Batching
+    source: Source
+    watched: Mapping[str, tuple[Source, Sequence[Sequence[Cut]]]]
+    crops: int = 0
 
 
 class HeadLearner:
     """A probe that learns a task.
 
     Args:
-        watched: for each split evaluated during training, its source and its batches.
-        crops: where a task trains on random parts of utterances, how many of each are stored; 0 where every one is new.
+        seed: decides the order of batches and the parts that are heard.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, cuts: CutSet, batching: Batching, seed: int, source: Source,
-        watched: Mapping[str, tuple[Source, Sequence[Sequence[Cut]]]], crops: int = 0,
-    ) -> None:  # fmt: skip
-        self.evaluator, self.cuts, self.batching, self.seed, self.source, self.watched = evaluator, cuts, batching, seed, source, watched
-        self.crops = crops
-        self.module: Probe = evaluator.probe
+    def __init__(self, probe: Probe, evaluator: Evaluator, data: TrainingData, seed: int) -> None:
+        self.module, self.evaluator, self.data, self.seed = probe, evaluator, data, seed
 
     def stream(self, start: Position) -> Iterator[tuple[Position, Sequence[Cut]]]:
         task, at = self.evaluator.task, start
-        for after, cuts in stream(self.cuts, self.batching, self.seed, start, task.label):
+        for after, cuts in stream(self.data.cuts, self.data.batching, self.seed, start, task.label):
             yield after, [self._heard(cut, task.crop_seconds(cut), f"{self.seed}/{at}/{place}") for place, cut in enumerate(cuts)]
             at = after
 
     def _heard(self, cut: Cut, seconds: float | None, key: str) -> Cut:
         """What a step hears of an utterance: a part drawn by `key`, from all places or from the stored ones."""
-        if self.crops:
-            return crop(cut, seconds, random.Random(key).randrange(self.crops))
+        if self.data.crops:
+            return crop(cut, seconds, random.Random(key).randrange(self.data.crops))
         return cropped(cut, seconds, key)
 
-    def load(self, cuts: Sequence[Cut]) -> Loaded:
-        return self.source.load(cuts)
+    @property
+    def reads_ahead(self) -> bool:
+        return self.data.source.reads_ahead
 
-    def compute(self, module: nn.Module, loaded: Loaded) -> tuple[Tensor, dict[str, float]]:
-        return self.evaluator.task.loss(self.evaluator.output(module, loaded), loaded.labels), {}
+    def load(self, cuts: Sequence[Cut]) -> Loaded:
+        return self.data.source.load(cuts)
+
+    def prepare(self, loaded: Loaded) -> Prepared:
+        return self.evaluator.prepare(loaded)
+
+    def compute(self, module: nn.Module, prepared: Prepared) -> tuple[Tensor, dict[str, float]]:
+        return self.evaluator.task.loss(prepared.through(module), prepared.labels), {}
 
     def evaluate(self, step: int) -> list[Evaluated]:
+        return evaluate_together([self])[0]
+
+    def judge(self, run: Callable[[str], Ran]) -> list[Evaluated]:
+        """Measures of every split that is watched; `run` gives what its probe made of a split."""
         task, results = self.evaluator.task, []
         main = task.metrics[0]
-        ran: dict[str, Ran] = {}
-
-        def run(split: str) -> Ran:
-            if split not in self.watched:
-                raise ConfigError(f"{task.name} tunes on {split}: name it in config.runner.eval_dataloaders")
-            if split not in ran:
-                ran[split] = self.evaluator.outcomes(split, *self.watched[split], split, not self.evaluator.accelerator.is_main_process)
-            return ran[split]
-
-        for split in self.watched:
+        for split in self.data.watched:
             outcome = self.evaluator.score(run(split), lambda: run(task.dev_split).outcomes)
             value = outcome.scores[main.name].value * (1 if main.higher_is_better else -1)
             loss = {} if outcome.loss is None else {"loss": outcome.loss}
             measures = {**loss, **{name: score.value for name, score in outcome.scores.items()}}
             results.append(Evaluated(split, measures, value if split == task.dev_split else None))
         return results
+
+
+def evaluate_together(learners: Sequence[HeadLearner]) -> list[list[Evaluated]]:
+    """The evaluations of heads on the same data, which is read and encoded once for all of them."""
+    first, probes, ran = learners[0], [learner.module for learner in learners], {}
+    quiet = not first.evaluator.accelerator.is_main_process
+
+    def run(split: str) -> list[Ran]:
+        if split not in first.data.watched:
+            raise ConfigError(f"{first.evaluator.task.name} tunes on {split}: name it in config.runner.eval_dataloaders")
+        if split not in ran:
+            ran[split] = first.evaluator.outcomes(probes, split, *first.data.watched[split], split, quiet)
+        return ran[split]
+
+    return [learner.judge(lambda split, place=place: run(split)[place]) for place, learner in enumerate(learners)]  # type: ignore[misc]
 
 
 def cropped(cut: Cut, seconds: float | None, key: str) -> Cut:
@@ -110,12 +138,18 @@ class ObjectiveLearner:
     def stream(self, start: Position) -> Iterator[tuple[Position, Sequence[Cut]]]:
         return stream(self.cuts, self.batching, self.seed, start)
 
+    @property
+    def reads_ahead(self) -> bool:
+        return True
+
     def load(self, cuts: Sequence[Cut]) -> Batch:
         return load_batch(cuts)
 
-    def compute(self, module: nn.Module, loaded: Any) -> tuple[Tensor, dict[str, float]]:
-        batch = loaded.to(self.accelerator.device)
-        return module(batch.wavs, batch.lengths)
+    def prepare(self, loaded: Batch) -> Batch:
+        return loaded.to(self.accelerator.device)
+
+    def compute(self, module: nn.Module, prepared: Batch) -> tuple[Tensor, dict[str, float]]:
+        return module(prepared.wavs, prepared.lengths)
 
     def evaluate(self, step: int) -> list[Evaluated]:
         return []

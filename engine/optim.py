@@ -10,6 +10,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from engine.config import Optimizer, Scheduler
 
+FUSED = ("cpu", "cuda")
+"""Devices on which one call updates all parameters."""
+
 
 def build_optimizer(config: Optimizer, modules: Iterable[nn.Module]) -> optim.Optimizer:
     """The optimizer over every parameter that requires a gradient, in the modules' order."""
@@ -20,10 +23,11 @@ def build_optimizer(config: Optimizer, modules: Iterable[nn.Module]) -> optim.Op
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
+    fused = all(p.device.type in FUSED for p in parameters)
     if config.name == "SGD":
-        return optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+        return optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
     kind = optim.Adam if config.name == "Adam" else optim.AdamW
-    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
 
 
 def build_scheduler(config: Scheduler | None, optimizer: optim.Optimizer, total_steps: int) -> LambdaLR | None:

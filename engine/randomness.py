@@ -8,6 +8,13 @@ import torch
 
 
 def seed_all(*key: int | str) -> None:
-    """Seed torch's generators, those of every device included, with a hash of the key: (seed, step, micro-batch), say."""
+    """Seed torch's generators, those of every GPU in use included, with a hash of the key: (seed, step, micro-batch), say.
+
+    `torch.manual_seed` does the same and, where no GPU is in use yet, keeps a record of each call for later, which costs more than a
+    small head's forward and is never freed.
+    """
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    seed = int.from_bytes(digest[:8], "little") >> 1
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

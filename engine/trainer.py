@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,10 +57,17 @@ class Learner(Protocol):
     def stream(self, start: Position) -> Iterator[tuple[Position, Sequence[Cut]]]:
         """Micro-batches from a position on, without end, each with the position after it."""
 
-    def load(self, cuts: Sequence[Cut]) -> Any:
-        """Read one micro-batch; runs in a thread of its own and draws nothing."""
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether reading takes long enough for a thread of its own to pay."""
 
-    def compute(self, module: nn.Module, loaded: Any) -> tuple[Tensor, dict[str, float]]:
+    def load(self, cuts: Sequence[Cut]) -> Any:
+        """Read one micro-batch; may run in a thread of its own, and draws nothing."""
+
+    def prepare(self, loaded: Any) -> Any:
+        """What needs no gradient, done on the device: the same for every head, and draws nothing."""
+
+    def compute(self, module: nn.Module, prepared: Any) -> tuple[Tensor, dict[str, float]]:
         """The scalar loss of one micro-batch and further measures to log."""
 
     def evaluate(self, step: int) -> list[Evaluated]:
@@ -96,20 +104,22 @@ class Trainer:
         identity: `Args` and `Config` of the run, kept in every checkpoint.
         best_name: file name of the best checkpoint.
         mark: stands in every line that carries a number, such as " (demo)".
+        quiet: evaluations are written down and not said.
     """
 
     def __init__(
         self, accelerator: Accelerator, folder: Path, runner: Runner, learner: Learner, optimizer: Optimizer, scheduler: LambdaLR | None,
-        *, seed: int, identity: dict[str, Any], best_name: str | None = None, mark: str = "",
+        *, seed: int, identity: dict[str, Any], best_name: str | None = None, mark: str = "", quiet: bool = False,
     ) -> None:  # fmt: skip
         self.accelerator, self.folder, self.runner, self.learner = accelerator, folder, runner, learner
-        self.seed, self.identity, self.best_name, self.mark = seed, identity, best_name, mark
+        self.seed, self.identity, self.best_name, self.mark, self.quiet = seed, identity, best_name, mark, quiet
         self.parts: dict[str, nn.Module] = learner.module.parts  # type: ignore[assignment]
         self.progress = Progress()
         self.raw_optimizer, self.scheduler = optimizer, scheduler
         self.module, self.optimizer = accelerator.prepare(learner.module, optimizer)
         self.micro_batches = runner.gradient_accumulate_steps * accelerator.num_processes
-        self.rate = 0.0
+        self.trained = [p for p in learner.module.parameters() if p.requires_grad]
+        self.rate, self.norm, self._skipped_in_a_row = 0.0, 0.0, 0
         self.writer: Any = None
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -156,41 +166,55 @@ class Trainer:
 
     def run(self) -> None:
         """Train from where the progress stands to the last step."""
-        runner, progress, main = self.runner, self.progress, self.accelerator.is_main_process
-        if main:
+        runner, main = self.runner, self.accelerator.is_main_process
+        self.begin()
+        bar = tqdm(total=runner.total_steps, initial=self.progress.step, desc=f"train{self.mark}", unit="step", disable=not main)
+        before = time.monotonic()
+        for position, loaded in self.read():
+            for place, (number, inputs) in enumerate(loaded):
+                self.accumulate(number, self.learner.prepare(inputs), len(loaded), place == len(loaded) - 1)
+            now = time.monotonic()
+            self.update(position, now - before)
+            before = now
+            self._after(bar)
+        bar.close()
+        self.end()
+
+    def begin(self) -> None:
+        """Open the logs; the module is one that trains."""
+        if self.accelerator.is_main_process:
             self._open_logs()
         self.module.train()
-        steps = iter(prefetch(self._read_step, self._steps(), runner.prefetch))
-        bar = tqdm(total=runner.total_steps, initial=progress.step, desc=f"train{self.mark}", unit="step", disable=not main)
-        skipped_in_a_row, began, before = 0, time.monotonic(), progress.seconds
-        while progress.step < runner.total_steps:
-            position, loaded = next(steps)
-            finite, norm = self._update(loaded)
-            progress.step, progress.position, progress.seconds = progress.step + 1, position, before + time.monotonic() - began
-            skipped_in_a_row = 0 if finite else skipped_in_a_row + 1
-            if skipped_in_a_row > runner.patience:
-                raise CheckpointError(
-                    f"{self.folder}: the gradient was not finite in {skipped_in_a_row} updates in a row (step {progress.step}); "
-                    "lower config.optimizer.lr or config.runner.gradient_clipping, or use --precision fp32"
-                )
-            self._after(bar, norm)
-        bar.close()
+
+    def end(self) -> None:
+        """Close the logs."""
         if self.writer is not None:
             self.writer.close()
 
-    def _after(self, bar: Any, norm: float) -> None:
+    def read(self) -> Iterator[tuple[Position, list[tuple[int, Any]]]]:
+        """For each step that is left: the position after it, and this process's micro-batches, read, with their global numbers."""
+        left = islice(self._steps(), self.runner.total_steps - self.progress.step)
+        return prefetch(self._read_step, left, self.runner.prefetch if self.learner.reads_ahead else 0)
+
+    def _after(self, bar: Any) -> None:
         """Log, evaluate and save where the step asks for it."""
-        step, runner = self.progress.step, self.runner
-        last = step == runner.total_steps
         bar.update()
-        if step % runner.log_step == 0 or last:
-            self._log_training(bar, norm)
-        if step % runner.eval_step == 0 or last:
-            self._evaluate()
-        if step % runner.save_step == 0 or last:
-            self._save(f"states-{step}.ckpt")
-            if self.accelerator.is_main_process:
-                experiment.prune(self.folder, runner.max_keep, step)
+        if self.is_due(self.runner.log_step):
+            self.log_training(bar)
+        if self.is_due(self.runner.eval_step):
+            self.evaluate(self.learner.evaluate(self.progress.step))
+        if self.is_due(self.runner.save_step):
+            self.save(f"states-{self.progress.step}.ckpt")
+            self.prune()
+
+    def is_due(self, every: int) -> bool:
+        """Whether what is done every so many steps, and at the last one, is to be done now."""
+        return self.progress.step % every == 0 or self.progress.step == self.runner.total_steps
+
+    def prune(self) -> None:
+        """Remove states that are no longer kept."""
+        if self.accelerator.is_main_process:
+            experiment.prune(self.folder, self.runner.max_keep, self.progress.step)
 
     def _steps(self) -> Iterator[tuple[Position, list[tuple[int, Sequence[Cut]]]]]:
         """For each step: the position after it, and this process's micro-batches with their global numbers."""
@@ -204,30 +228,61 @@ class Trainer:
         position, own = step
         return position, [(number, self.learner.load(cuts)) for number, cuts in own]
 
-    def _update(self, loaded: list[tuple[int, Any]]) -> tuple[bool, float]:
-        """One optimizer step. Returns whether the gradient was finite, and its norm before clipping."""
-        totals = self.progress.totals
-        for place, (number, inputs) in enumerate(loaded):
-            seed_all(self.seed, self.progress.step, number)
-            last = place == len(loaded) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.module):
-                with self.accelerator.autocast():
-                    loss, measures = self.learner.compute(self.module, inputs)
-                self.accelerator.backward(loss / len(loaded))
-            for name, value in {"loss": loss.item(), **measures}.items():
-                total, count = totals.get(name, (0.0, 0))
-                totals[name] = [total + value, count + 1]
-        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.runner.gradient_clipping)
-        value = float(norm)
-        finite = math.isfinite(value)
+    def accumulate(self, number: int, prepared: Any, count: int, last: bool) -> None:
+        """Add the gradient of one of `count` micro-batches of a step.
+
+        Args:
+            number: of the micro-batch in the step, over all processes.
+            last: after it the processes' gradients are averaged.
+        """
+        seed_all(self.seed, self.progress.step, number)
+        with nullcontext() if last else self.accelerator.no_sync(self.module):
+            with self.accelerator.autocast():
+                loss, measures = self.learner.compute(self.module, prepared)
+            self.accelerator.backward(loss / count)
+        self.count({"loss": loss.item(), **measures})
+
+    def count(self, measures: dict[str, float]) -> None:
+        """Add a micro-batch's measures to those that are logged."""
+        for name, value in measures.items():
+            total, count = self.progress.totals.get(name, (0.0, 0))
+            self.progress.totals[name] = [total + value, count + 1]
+
+    def update(self, position: Position, seconds: float) -> None:
+        """Clip the gradient and take the optimizer's step; one whose gradient is not finite is left out.
+
+        Args:
+            position: in the stream, after this step.
+            seconds: that the step took.
+        """
+        if self.accelerator.scaler is not None:
+            self.accelerator.unscale_gradients(self.optimizer)
+        self.norm = clip(self.trained, self.runner.gradient_clipping)
         self.rate = self.raw_optimizer.param_groups[0]["lr"]
-        if finite or self.accelerator.scaler is not None:  # the scaler itself leaves such a step out, and must be told of it
+        if self.accelerator.scaler is not None:  # the scaler itself leaves such a step out, and must be told of it
             self.optimizer.step()
-        self.progress.skipped += not finite
-        self.optimizer.zero_grad()
+        elif math.isfinite(self.norm):
+            self.raw_optimizer.step()
+        self.raw_optimizer.zero_grad()
+        self._advance(position, seconds)
+
+    def _advance(self, position: Position, seconds: float) -> None:
+        """Note that a step was taken, or left out.
+
+        Raises:
+            CheckpointError: too many were left out in a row.
+        """
+        progress, finite = self.progress, math.isfinite(self.norm)
         if self.scheduler is not None:
             self.scheduler.step()
-        return finite, value
+        progress.step, progress.position, progress.seconds = progress.step + 1, position, progress.seconds + seconds
+        progress.skipped += not finite
+        self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
+        if self._skipped_in_a_row > self.runner.patience:
+            raise CheckpointError(
+                f"{self.folder}: the gradient was not finite in {self._skipped_in_a_row} updates in a row (step {progress.step}); "
+                "lower config.optimizer.lr or config.runner.gradient_clipping, or use --precision fp32"
+            )
 
     def _gather_totals(self) -> dict[str, list[float]]:
         """The totals over all processes; afterwards the main process holds them alone."""
@@ -241,30 +296,31 @@ class Trainer:
             return merged
         return self.progress.totals
 
-    def _log_training(self, bar: Any, norm: float) -> None:
+    def log_training(self, bar: Any) -> None:
+        """Write down what was trained since the last time."""
         means = {name: total / count for name, (total, count) in self._gather_totals().items()}
         self.progress.totals = {}
         bar.set_postfix(loss=f"{means['loss']:.3f}", lr=f"{self.rate:.1e}")
-        extra = {"lr": self.rate, "grad_norm": norm, "epoch": self.progress.position.epoch}
+        extra = {"lr": self.rate, "grad_norm": self.norm, "epoch": self.progress.position.epoch}
         self._write_line("train", {**means, **extra, **({"skipped": self.progress.skipped} if self.progress.skipped else {})})
 
-    def _evaluate(self) -> None:
-        self.module.eval()
-        results = self.learner.evaluate(self.progress.step)
+    def evaluate(self, results: Sequence[Evaluated]) -> None:
+        """Write down how the splits were evaluated, and keep a checkpoint that is the best one so far."""
         self.module.train()
         better = False
         for result in results:
             self._write_line(result.split, result.measures)
             if result.value is not None and (self.progress.best is None or result.value > self.progress.best):
                 self.progress.best, better = result.value, True
-            if self.accelerator.is_main_process:
+            if self.accelerator.is_main_process and not self.quiet:
                 figures = "  ".join(f"{name} {value:.4g}" for name, value in result.measures.items())
                 best = "  best so far" if better and result.value is not None else ""
                 log.info("step %d  %s%s  %s%s", self.progress.step, result.split, self.mark, figures, best)
         if better and self.best_name:
-            self._save(self.best_name)
+            self.save(self.best_name)
 
-    def _save(self, name: str) -> None:
+    def save(self, name: str) -> None:
+        """Write a checkpoint."""
         totals = self._gather_totals()
         if not self.accelerator.is_main_process:
             return
@@ -296,6 +352,15 @@ class Trainer:
             file.write(json.dumps({"step": self.progress.step, "split": split, **plain}) + "\n")
         for name, value in values.items():
             self.writer.add_scalar(f"{split}/{name}", value, self.progress.step)
+
+
+def clip(parameters: Sequence[nn.Parameter], largest: float) -> float:
+    """Bring the gradients' total L2 norm down to `largest`. Returns the norm before; gradients are touched only where it is larger."""
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    value = float(norm)
+    if value > largest:
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return value
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

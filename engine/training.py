@@ -12,11 +12,13 @@ from typing import Any
 from corpus.files import write_atomically
 from corpus.fingerprint import fingerprint
 from engine import checkpoint, experiment, plots, results, yaml12
+from engine.config import DownstreamConfig
 from engine.errors import CheckpointError
 from engine.evaluating import evaluate_split
-from engine.learners import HeadLearner, storable
+from engine.learners import HeadLearner, TrainingData, storable
 from engine.optim import build_optimizer, build_scheduler
 from engine.plan import Plan
+from engine.probe import Probe
 from engine.session import HeadSession, check_split, headline
 from engine.task import HeadTask
 from engine.trainer import Trainer
@@ -67,7 +69,7 @@ def _train(session: HeadSession, args: argparse.Namespace) -> None:
     plan, initial = session.plan, session.plan.arguments.init_ckpt
     if initial and plan.state is None:
         session.load_weights(checkpoint.load(Path(initial)), Path(initial))
-    trainer = _build_trainer(session)
+    trainer = build_trainer(session, plan, session.probe, training_data(session))
     if plan.state is not None and plan.checkpoint is not None:
         session.check_upstream(plan.state, plan.checkpoint)
         _check_corpus(plan, trainer.identity["Fingerprints"]["corpus"])
@@ -88,26 +90,37 @@ def _check_corpus(plan: Plan, now: str) -> None:
         )
 
 
-def _build_trainer(session: HeadSession) -> Trainer:
-    plan, config, task = session.plan, session.config, session.task
+def training_data(session: HeadSession) -> TrainingData:
+    """The training split and those that are watched, each stored where it pays."""
+    config, task, crops = session.config, session.task, session.config.store.crops
     cuts = session.cuts(task.train_split)
-    crops = config.store.crops
     source = session.source(task.train_split, storable(cuts, task.crop_seconds, crops))
-    crops = crops if source.origin.reduction != "live" else 0
     watched = {split: (session.source(split), session.evaluation_batches(session.cuts(split))) for split in _watched(session)}
-    learner = HeadLearner(session.evaluator, cuts, config.corpus.batching, plan.arguments.seed, source, watched, crops)
-    optimizer = build_optimizer(config.optimizer, session.probe.parts.values())
+    return TrainingData(cuts, config.corpus.batching, source, watched, crops if source.origin.reduction != "live" else 0)
+
+
+def build_trainer(session: HeadSession, plan: Plan, probe: Probe, data: TrainingData, quiet: bool = False) -> Trainer:
+    """The trainer of one head.
+
+    Args:
+        plan: the session's, or one that differs from it in seed, learning rate and folder.
+        quiet: whether it shall not speak.
+    """
+    assert isinstance(plan.config, DownstreamConfig)
+    config, task = session.config.model_copy(update={"optimizer": plan.config.optimizer}), session.task
+    learner = HeadLearner(probe, session.evaluator, data, plan.arguments.seed)
+    optimizer = build_optimizer(config.optimizer, probe.parts.values())
     scheduler = build_scheduler(config.scheduler, optimizer, config.runner.total_steps)
     identity: dict[str, Any] = {
         "Args": asdict(plan.arguments),
         "Config": config.model_dump(mode="json"),
         "Classes": dict(task.setting.classes),
-        "Fingerprints": {"upstream": session.upstream_fingerprint, "corpus": fingerprint(cuts)},
+        "Fingerprints": {"upstream": session.upstream_fingerprint, "corpus": fingerprint(data.cuts)},
         "Store": {split: origin.record() for split, origin in session.origins.items()},
     }
     return Trainer(
         session.accelerator, plan.folder, config.runner, learner, optimizer, scheduler,
-        seed=plan.arguments.seed, identity=identity, best_name=task.best_checkpoint, mark=plan.mark,
+        seed=plan.arguments.seed, identity=identity, best_name=task.best_checkpoint, mark=plan.mark, quiet=quiet,
     )  # fmt: skip
 
 

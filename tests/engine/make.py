@@ -185,17 +185,22 @@ class ToyLearner:
                 yield Position(epoch, place + 1) if place < 4 else Position(epoch + 1), [order[place]]
             epoch, index = epoch + 1, 0
 
+    reads_ahead = True
+
     def load(self, cuts: list[int]) -> int:
         return cuts[0]
 
-    def compute(self, module: nn.Module, loaded: int) -> tuple[Tensor, dict[str, float]]:
-        number, x = len(self.seen), torch.randn(8, 4, generator=torch.Generator().manual_seed(loaded))
-        self.seen.append(loaded)
+    def prepare(self, loaded: int) -> int:
+        return loaded
+
+    def compute(self, module: nn.Module, prepared: int) -> tuple[Tensor, dict[str, float]]:
+        number, x = len(self.seen), torch.randn(8, 4, generator=torch.Generator().manual_seed(prepared))
+        self.seen.append(prepared)
         loss = (module(x) - x.sum(1, keepdim=True)).square().mean()
         if number in self.poisoned:
             loss = loss * float("nan")
         self.losses.append(float(loss.detach()))
-        return loss, {"number": float(loaded)}
+        return loss, {"number": float(prepared)}
 
     def evaluate(self, step: int) -> list[Evaluated]:
         torch.rand(3)  # whatever evaluation draws must not show in what is trained after it
