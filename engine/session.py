@@ -57,7 +57,7 @@ class Session:
         self.encoder = encoder.to(self.device)
         self.frozen: sources.Frozen | None = None
         if not arguments.upstream_trainable:
-            self.frozen = sources.Frozen(encoder, self.device, self.accelerator.autocast)
+            self.frozen = sources.Frozen(encoder, self.device, self.accelerator.autocast, arguments.precision)
         root = None if audio_only else self._data_folder()
         corpus = plan.config.corpus.model_copy(update={"root": root, "demo": arguments.demo})
         self.config = plan.config.model_copy(update={"corpus": corpus})
@@ -143,7 +143,8 @@ class Session:
         """What is kept of a representation. Raises ConfigError where the configuration insists on means that are not enough."""
         if self.config.store.mode == "pooled":
             raise ConfigError(f"--store pooled: {self.task.name} needs every frame here, not their mean; give auto, frames or off")
-        return Reduction(dtype=self.config.store.dtype)
+        asked = self.config.store.dtype
+        return Reduction(dtype=self.frozen.dtype if self.frozen is not None and asked == "float32" else asked)
 
     def _uses(self, split: str) -> float:
         """About how often each utterance of a split is needed."""
@@ -158,8 +159,9 @@ class Session:
             return None
         arguments, state = self.plan.arguments, self.plan.state or {}
         asked_now = state and state["Config"].get("store") != self.config.store.model_dump(mode="json")  # then it decides anew
-        # What decides stored values to the last bit beside the audio: weights, precision, kind of device, and the batches.
-        deciding = (self.upstream_fingerprint, arguments.precision, self.device.type, self.config.runner.eval_batch_seconds, MAX_CUTS)
+        # What decides stored values to the last bit beside the audio: weights, precision, kind of device and of forward, and the batches.
+        kind = arguments.precision, self.device.type, self.frozen.form
+        deciding = (self.upstream_fingerprint, *kind, self.config.runner.eval_batch_seconds, MAX_CUTS)
         weights = f" ({Path(arguments.upstream_ckpt).name})" if arguments.upstream_ckpt else ""
         return Storage(
             self.config.store, self.frozen, self.accelerator, deciding="/".join(map(str, deciding)),

@@ -133,7 +133,7 @@ class Storage:
     def _origin(self, wanted: Wanted, store: Store) -> Origin:
         kind = wanted.reduction
         departures = []
-        if kind.dtype != "float32":
+        if kind.dtype not in ("float32", self.frozen.dtype):
             departures.append(f"frames are rounded to {' and '.join(store.dtypes)}")
         if wanted.crops:
             departures.append(f"training hears {wanted.crops} stored parts of a longer utterance, not a new one each time")

@@ -40,11 +40,30 @@ class Representation:
         return Representation(means, torch.ones_like(lengths))
 
 
+def padded(utterances: Sequence[Tensor]) -> Representation:
+    """Utterances' states (L, F, D) as one batch."""
+    first, lengths = utterances[0], [states.shape[1] for states in utterances]
+    batch = first.new_empty(len(first), len(utterances), max(lengths), first.shape[2])
+    for row, (states, frames) in enumerate(zip(utterances, lengths, strict=True)):
+        batch[:, row, :frames] = states
+        batch[:, row, frames:] = 0
+    return Representation(batch, torch.tensor(lengths, device=first.device))
+
+
 class Frozen(Protocol):
     """A faster forward of an encoder whose weights stay as they are: each utterance as if by itself, no gradients.
 
     Its states are of the precision asked for, within 1e-5 of the plain forward in fp32.
+
+    Attributes:
+        dtype: of the states.
     """
+
+    dtype: torch.dtype
+
+    @property
+    def form(self) -> str:
+        """What decides the last bits of the states beside weights and precision."""
 
     def __call__(self, wavs: Tensor, lengths: Tensor) -> Representation:
         """Encode waveforms (B, T) with `lengths` (B,) valid samples each; see `Upstream.forward`."""
@@ -129,7 +148,7 @@ class Upstream(nn.Module, ABC):
         """
 
     def frozen(self, precision: Precision = "fp32") -> Frozen | None:
-        """A faster forward with the weights as they are now, or None where there is only the plain one."""
+        """A faster forward with the weights as they are when it is first used, or None where there is only the plain one."""
         return None
 
     def configuration(self) -> dict[str, Any]:

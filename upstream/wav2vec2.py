@@ -164,4 +164,5 @@ class Wav2Vec2(NativeUpstream):
         """Utterances packed without padding; None for Conformers and for `padding: reference`."""
         if self.padding != "alone" or self.config.block != "transformer":
             return None
-        return FrozenForward(self, PackedEncoder(self.encoder, DTYPES[precision]))
+        dtype = DTYPES[precision]
+        return FrozenForward(self, lambda: PackedEncoder(self.encoder, dtype), dtype)

@@ -11,8 +11,8 @@ from corpus.audio import SAMPLE_RATE
 from corpus.batch import Batch
 from engine.errors import ConfigError
 from engine.extract.plan import Extraction
-from engine.sources import Frozen, Loaded
-from upstream.base import Representation, Upstream
+from engine.sources import Frozen
+from upstream.base import Upstream
 
 
 class Encoder:
@@ -30,8 +30,8 @@ class Encoder:
             if not callable(getattr(model, "codes", None)):
                 raise ConfigError(f"--what codes: {extraction.upstream} gives no discrete codes; vq_wav2vec does")
         else:
-            self.layers = _chosen(extraction.layers, model.num_states, extraction.upstream)
-        self.frozen = Frozen(model, accelerator.device, accelerator.autocast)
+            self.layers = _numbers(extraction.layers, model.num_states, extraction.upstream)
+        self.frozen = Frozen(model, accelerator.device, accelerator.autocast, extraction.precision)
 
     def bytes(self, seconds: float) -> int:
         """About what an utterance takes on disk."""
@@ -47,37 +47,33 @@ class Encoder:
         Arrays are hidden states (L, F, D), means (L, D) or codes (1, F, G).
         """
         try:
-            values, frames = self._values(batch)
+            found = self._codes(batch) if self.layers is None else [self._chosen(states) for states in self.frozen.encode(batch)]
         except torch.OutOfMemoryError:
             raise ConfigError(
                 f"the device has no memory for {batch.wavs.numel() / SAMPLE_RATE:.0f} s of audio at once, {batch.utt_ids[0]} and "
                 f"{len(batch.utt_ids) - 1} shorter: give a smaller --batch-seconds; a manifest with start and duration cuts long files"
             ) from None
-        kept = values.to(self.dtype)
-        finite = torch.isfinite(kept).all(-1).all(-1).all(0).tolist()
-        kept, counts = kept.cpu(), frames.tolist()
-        if self.what == "mean":
-            arrays = [kept[:, row, 0] for row in range(len(counts))]
-        else:
-            arrays = [kept[:, row, :count] for row, count in enumerate(counts)]
-        return [
-            (np.ascontiguousarray(array.numpy()), count) if fits else None
-            for array, count, fits in zip(arrays, counts, finite, strict=True)
-        ]
+        return [(_array(values), frames) if torch.isfinite(values).all() else None for values, frames in found]
 
-    def _values(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Values (L, B, F, D) or (1, B, F, G), a mean having one frame, and valid frames (B,)."""
-        if self.layers is None:
-            batch = batch.to(self.frozen.device)
-            with torch.no_grad(), self.frozen.autocast():
-                indices, frames = self.model.codes(batch.wavs, batch.lengths)  # type: ignore[operator]
-            return indices[None], frames
-        found = self.frozen.represent(Loaded(batch.utt_ids, [], batch.lengths, audio=batch))
-        chosen = Representation(found.hidden_states[list(self.layers)], found.lengths)
-        return (chosen.mean(found.lengths) if self.what == "mean" else chosen).hidden_states, found.lengths
+    def _chosen(self, states: Tensor) -> tuple[Tensor, int]:
+        """Of an utterance's states (L, F, D) those that are kept, or their mean (L, D), and the frames that there were."""
+        chosen = states[list(self.layers or ())]
+        kept = chosen.mean(1, dtype=torch.float32) if self.what == "mean" else chosen
+        return kept.to(self.dtype), states.shape[1]
+
+    def _codes(self, batch: Batch) -> list[tuple[Tensor, int]]:
+        """Each utterance's codes (1, F, G), and its frames."""
+        batch = batch.to(self.frozen.device)
+        with torch.no_grad(), self.frozen.autocast():
+            codes, frames = self.model.codes(batch.wavs, batch.lengths)  # type: ignore[operator]
+        return [(row[None, :count], count) for row, count in zip(codes, frames.tolist(), strict=True)]
 
 
-def _chosen(layers: tuple[int, ...] | None, count: int, name: str) -> tuple[int, ...]:
+def _array(values: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(values.cpu().numpy())
+
+
+def _numbers(layers: tuple[int, ...] | None, count: int, name: str) -> tuple[int, ...]:
     """Hidden states counted from 0. Raises ConfigError for one that is not there, or twice."""
     if layers is None:
         return tuple(range(count))

@@ -36,7 +36,7 @@ PARTS, SHARDS, ARRAYS = "parts", "shards", "arrays"
 SHARD_SECONDS = 3600.0
 """Most audio in a shard, however small its arrays are: what a kill can cost."""
 
-DECIDING = ("fingerprint", "schema", "what", "layers", "dtype", "format", "precision")
+DECIDING = ("fingerprint", "schema", "what", "layers", "dtype", "format", "precision", "forward")
 """Keys of the manifest that decide the arrays."""
 
 

@@ -51,7 +51,6 @@ from engine.extract.shards import Entry, shard_name
 from engine.extract.utterances import READERS, Utterance
 from engine.prefetch import prefetch
 from engine.sources import check_samples
-from upstream.base import Upstream
 
 log = logging.getLogger("weir")
 
@@ -103,7 +102,7 @@ def run(extraction: Extraction, device: str | None) -> Summary | None:
     for note in model.notes:
         log.info("%s: %s", extraction.upstream, note)
     encoder = Encoder(extraction, model, accelerator)
-    about = _about(extraction, model, encoder.layers)
+    about = _about(extraction, encoder)
     main = accelerator.is_main_process
     with claimed(extraction.folder, about, extraction.overwrite) if main else nullcontext():
         accelerator.wait_for_everyone()
@@ -136,8 +135,9 @@ def _summary(folder: Path, entries: Sequence[Entry], new: Sequence[Entry], failu
     )
 
 
-def _about(extraction: Extraction, model: Upstream, layers: tuple[int, ...] | None) -> dict[str, Any]:
+def _about(extraction: Extraction, encoder: Encoder) -> dict[str, Any]:
     """`manifest.json`."""
+    model, layers = encoder.model, encoder.layers
     return {
         "kind": KIND,
         "schema": SCHEMA,
@@ -151,6 +151,7 @@ def _about(extraction: Extraction, model: Upstream, layers: tuple[int, ...] | No
         "dtype": extraction.dtype,
         "format": extraction.format,
         "precision": extraction.precision,
+        "forward": encoder.frozen.form,
         "sample_rate": model.sample_rate,
         "stride": model.stride,
         "utterances": list_fingerprint(extraction.utterances),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from engine.store.layout import SIZES, DType
@@ -42,12 +44,20 @@ class Reduction:
 
     def __call__(self, representation: Representation, samples: Tensor) -> Representation:
         """What is kept of a batch with `samples` (B,): itself, or a representation of one frame an utterance."""
+        return representation.mean(self._counted(representation.lengths, samples)) if self.pooled else representation
+
+    def split(self, states: Tensor, frames: Sequence[int], samples: Sequence[int]) -> list[Tensor]:
+        """What is kept of each utterance: of states (L, N, D), the `frames` of one after those of the other, (L, F, D) or (L, 1, D)."""
+        utterances = states.split(list(frames), dim=1)
         if not self.pooled:
-            return representation
-        lengths = representation.lengths
-        if self.stride is not None:
-            lengths = nominal_lengths(samples, self.stride, lengths)
-        return representation.mean(lengths)
+            return list(utterances)
+        counts = self._counted(torch.tensor(frames), torch.tensor(samples)).tolist()
+        pairs = zip(utterances, counts, strict=True)
+        return [utterance[:, :count].mean(1, keepdim=True, dtype=torch.float32) for utterance, count in pairs]
+
+    def _counted(self, frames: Tensor, samples: Tensor) -> Tensor:
+        """Of `frames` (B,), those that the mean is over."""
+        return frames if self.stride is None else nominal_lengths(samples, self.stride, frames)
 
     def bytes(self, num_states: int, dim: int, frames: float) -> int:
         """Of an utterance with about so many frames."""

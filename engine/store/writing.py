@@ -30,7 +30,6 @@ from engine.store import layout
 from engine.store.layout import ABOUT, DType, Part, Shard
 from engine.store.reading import DTYPES
 from engine.store.reduction import Reduction
-from upstream.base import Representation
 
 log = logging.getLogger("weir")
 
@@ -42,8 +41,8 @@ SHARES = 16
 LEAST_SECONDS = 300.0
 
 T = TypeVar("T")
-Encoded = tuple[Sequence[str], Representation, Tensor]
-"""Ids, what is kept of their representations, and sample counts (B,)."""
+Encoded = tuple[Sequence[str], Sequence[Tensor], Sequence[int]]
+"""Ids, what is kept of each one's states (L, F, D), and sample counts."""
 Encode = Callable[[Sequence[T]], Iterable[Encoded]]
 
 
@@ -186,14 +185,13 @@ def _write_file(folder: Path, number: int, encoded: Iterable[Encoded], dtype: DT
         with _explained(folder):
             file = open(temporary, "xb")  # noqa: SIM115 - what is encoded in between has errors of its own
         with file:
-            for utt_ids, representation, samples in encoded:
-                blocks = list(_blocks(representation, dtype))
+            for utt_ids, states, samples in encoded:
+                blocks = [_block(each, dtype) for each in states]
                 with _explained(folder):
                     for block in blocks:
                         digest.update(block)
                         file.write(block)
-                lengths = representation.lengths.tolist()
-                utterances += list(zip(utt_ids, lengths, samples.tolist(), strict=True))
+                utterances += list(zip(utt_ids, (each.shape[1] for each in states), samples, strict=True))
             with _explained(folder):
                 file.flush()
                 os.fsync(file.fileno())
@@ -205,14 +203,12 @@ def _write_file(folder: Path, number: int, encoded: Iterable[Encoded], dtype: DT
     return Part(Shard(size, digest.hexdigest(), dtype), utterances)
 
 
-def _blocks(representation: Representation, dtype: DType) -> Iterator[memoryview]:
-    """The bytes of each utterance's block (L, F, D)."""
-    states = representation.hidden_states.float().cpu()
-    for row, frames in enumerate(representation.lengths.tolist()):
-        block = states[:, row, :frames].to(DTYPES[dtype]).contiguous()
-        if dtype == "float16" and bool(torch.isinf(block).any()):
-            raise _BeyondRange
-        yield block.flatten().view(torch.uint8).numpy().data
+def _block(states: Tensor, dtype: DType) -> memoryview:
+    """The bytes of an utterance's block (L, F, D)."""
+    block = states.to(DTYPES[dtype]).cpu().contiguous()
+    if dtype == "float16" and bool(torch.isinf(block).any()):
+        raise _BeyondRange
+    return block.flatten().view(torch.uint8).numpy().data
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from engine import sources
 from engine.learners import crop, cropped, storable
 from engine.store.reading import Store
 from engine.store.reduction import Reduction, pooled
+from tests.upstream.make import wav2vec2
 
 BOTH = pytest.mark.parametrize("reduction", [Reduction(), pooled(None), pooled(160)], ids=lambda reduction: reduction.key)
 
@@ -102,3 +104,43 @@ def test_batch_of_stored_and_live_utterances_equals_a_live_one(tmp_path: Path, d
         frames = int(alone.lengths[0])
         assert int(mixed.lengths[row]) == frames
         torch.testing.assert_close(mixed.hidden_states[:, row, :frames], alone.hidden_states[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def packing(precision: str = "fp32") -> sources.Frozen:
+    """A small HuBERT, which has a packed forward."""
+    return sources.Frozen(wav2vec2("hubert"), torch.device("cpu"), lambda: torch.autocast("cpu", torch.bfloat16), precision)
+
+
+@BOTH
+def test_packed_representation_is_bit_equal_in_every_batch_and_close_to_the_plain_one(
+    tmp_path: Path, data: Path, reduction: Reduction
+) -> None:
+    frozen, live = packing(), sources.Live(400)
+    plain = sources.Frozen(frozen.upstream, torch.device("cpu"), torch.no_grad, "fp16")
+    assert frozen.form.startswith("packed") and plain.form == "padded"
+    cuts = list(librispeech.read(data / "LibriSpeech", "train-clean-100"))
+    sources.build_store(tmp_path / "s", frozen, evaluation_batches(cuts, 60.0, 3), reduction)
+    stored = sources.Stored(Store(tmp_path / "s"), live, reduction)
+    for batch in (cuts, cuts[2:5], cuts[:1]):
+        one, two = replace(live.load(batch), reduction=reduction), stored.load(batch)
+        first, second, third = frozen.represent(one), frozen.represent(two), plain.represent(one)
+        assert torch.equal(first.lengths, second.lengths) and torch.equal(first.lengths, third.lengths)
+        assert torch.equal(first.hidden_states, second.hidden_states)
+        torch.testing.assert_close(first.hidden_states, third.hidden_states, rtol=1e-4, atol=1e-5)
+
+
+def test_error_of_bfloat16_is_said_once(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    batch = sources.Live(400).load(list(librispeech.read(data / "LibriSpeech", "train-clean-100"))[:2])
+    with caplog.at_level("INFO", "weir"):
+        frozen = packing("bf16")
+        found = frozen.represent(batch)
+        frozen.represent(batch)
+        packing("fp32").represent(batch)
+    assert found.hidden_states.dtype == torch.bfloat16
+    (line,) = caplog.messages
+    assert "bf16: hidden states differ from fp32 by at most" in line
+
+
+def test_nothing_is_packed_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("upstream.wav2vec2.PackedEncoder", lambda *arguments: pytest.fail("weights were packed"))
+    assert packing().form.startswith("packed")

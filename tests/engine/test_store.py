@@ -31,13 +31,9 @@ def states(utt_id: str, scale: float = 1.0) -> torch.Tensor:
 
 
 def encode(batches: Sequence[list[str]]) -> Iterator[writing.Encoded]:
-    """Batches of three states of four features, with garbage behind each utterance."""
+    """Batches of three states of four features."""
     for ids in batches:
-        lengths = torch.tensor([SIZES[utt_id] for utt_id in ids])
-        batch = torch.randn(3, len(ids), 7, 4)
-        for row, utt_id in enumerate(ids):
-            batch[:, row, : SIZES[utt_id]] = states(utt_id)
-        yield ids, Representation(batch, lengths), 160 * lengths
+        yield ids, [states(utt_id) for utt_id in ids], [160 * SIZES[utt_id] for utt_id in ids]
 
 
 def content(reduction: Reduction = Reduction()) -> writing.Content[list[str]]:  # noqa: B008 - a constant
@@ -71,8 +67,9 @@ def test_what_was_written_is_read_bit_for_bit_in_any_order(tmp_path: Path) -> No
 
 def test_means_are_read_as_they_were_written(tmp_path: Path) -> None:
     def means(batches: Sequence[list[str]]) -> Iterator[writing.Encoded]:
-        for ids, representation, samples in encode(batches):
-            yield ids, pooled(None)(representation, samples), samples
+        for ids, found, samples in encode(batches):
+            frames = [each.shape[1] for each in found]
+            yield ids, pooled(None).split(torch.cat(list(found), 1), frames, samples), samples
 
     found = write(tmp_path / "s", pooled(None), means)
     representation, samples = found.read(["d", "é e", "a"])
@@ -88,6 +85,8 @@ def test_means_are_over_the_frames_that_the_benchmark_counts() -> None:
     found = pooled(160)(representation, samples).hidden_states
     torch.testing.assert_close(found[:, 0, 0], batch[:, 0].mean(1))
     torch.testing.assert_close(found[:, 1, 0], batch[:, 1, :5].mean(1))  # round(790 / 160) of the 6 that there are
+    packed = torch.cat([batch[:, 0], batch[:, 1, :6]], 1)
+    torch.testing.assert_close(torch.stack(pooled(160).split(packed, [10, 6], [1600, 790]), 1), found)
 
 
 @pytest.mark.parametrize("reduction", [Reduction(dtype="float16"), Reduction(dtype="bfloat16")])
@@ -102,8 +101,8 @@ def test_half_precision_is_read_as_float32(tmp_path: Path, reduction: Reduction)
 
 def test_values_beyond_the_range_of_float16_are_stored_in_bfloat16_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def large(batches: Sequence[list[str]]) -> Iterator[writing.Encoded]:
-        for ids, representation, samples in encode(batches):
-            yield ids, Representation(representation.hidden_states * (1e6 if "c" in ids else 1), representation.lengths), samples
+        for ids, found, samples in encode(batches):
+            yield ids, [each * (1e6 if "c" in ids else 1) for each in found], samples
 
     with caplog.at_level("INFO", "weir"):
         found = write(tmp_path / "s", Reduction(dtype="float16"), large)

@@ -19,6 +19,8 @@ from engine.errors import ConfigError
 from engine.store import choosing
 from tests.conftest import ROOT
 from tests.engine import make
+from tests.upstream.make import wav2vec2
+from upstream.wav2vec2 import Wav2Vec2
 
 Run = Callable[..., make.Outcome]
 PLAIN = {"reduction": "pooled", "exact": True, "why": "the head needs no more than the mean over valid frames", "padding": "none"}
@@ -141,6 +143,27 @@ def test_damaged_store_is_one_error_and_made_again_after_verifying(run: Run, cac
     assert stores.verify()[1] == 2
     assert "encoded once and stored" in train(run, "second").err
     assert losses("first") == losses("second")
+
+
+def test_run_through_the_packed_forward_trains_as_through_the_plain_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And their stores are two."""
+    wav2vec2("hubert").save_native(tmp_path / "hubert")
+    words = ("-m", "train", "-u", "hubert", "-k", tmp_path / "hubert", "-d", "toy", "-o", FIFTY)
+    assert run(*words, "-n", "packed").status == 0
+    monkeypatch.setattr(Wav2Vec2, "frozen", lambda self, precision: None)
+    plain = run(*words, "-n", "plain")
+    assert plain.status == 0 and "train: pooled are encoded once and stored" in plain.err
+    assert losses("packed") == pytest.approx(losses("plain"), rel=1e-6) and len(losses("plain")) == 50
+
+
+def test_frames_of_a_forward_in_bfloat16_are_stored_in_it_and_exact(run: Run, tmp_path: Path, cache: Path) -> None:
+    wav2vec2("hubert").save_native(tmp_path / "hubert")
+    words = ("-m", "train", "-u", "hubert", "-k", tmp_path / "hubert", "-d", "toy", "--precision", "bf16", "--upstream_feature_normalize")
+    for name, store in (("live", "off"), ("stored", "frames")):
+        outcome = run(*words, "-n", name, "--store", store)
+        assert outcome.status == 0 and outcome.err.count("differ from fp32 by at most") == 1
+    assert losses("stored") == losses("live")
+    assert results("stored")["store"]["exact"] is True and "frames in bfloat16 are encoded" in outcome.err
 
 
 def demand(size: int, uses: float = 10, written: int = 0) -> choosing.Demand:

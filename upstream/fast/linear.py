@@ -1,7 +1,7 @@
 """Linear maps in their fastest form on this machine: oneDNN's packed weights where they pay, otherwise `F.linear`.
 
 oneDNN is reached by two private calls of PyTorch, those that the code of `torch.compile` uses. They are looked up, compared with
-`F.linear` and timed once a process and precision; where one of the three fails, `F.linear` serves.
+`F.linear` and timed once a machine, precision and number of threads; where one of the three fails, `F.linear` serves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upstream.fast.choice import once
 from upstream.layers.options import ACTIVATIONS
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # packed against F.linear, relative to the largest value
@@ -73,7 +74,11 @@ def multiply(x: Tensor, packed: Tensor, bias: Tensor | None, gelu: bool) -> Tens
 
 @functools.cache
 def packing_pays(dtype: torch.dtype, threads: int) -> bool:
-    """Whether packed weights exist, are right and are faster than `F.linear` with so many threads: about 50 ms, once."""
+    """Whether packed weights exist, are right and are faster than `F.linear` with so many threads: about 50 ms, once a machine."""
+    return once(f"packed linear maps, {dtype}, {threads} threads", lambda: _trial(dtype))
+
+
+def _trial(dtype: torch.dtype) -> bool:
     generator = torch.Generator().manual_seed(0)
     rows, inputs, outputs = TRIAL
     x = torch.randn(rows, inputs, generator=generator).to(dtype)

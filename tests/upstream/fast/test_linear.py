@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 @pytest.fixture(autouse=True)
-def fresh_choice() -> Iterator[None]:
+def fresh_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No choice of one test reaches another."""
+    monkeypatch.setenv("WEIR_CACHE", str(tmp_path))
     packing_pays.cache_clear()
     yield
     packing_pays.cache_clear()
@@ -95,6 +97,15 @@ def test_calls_that_give_other_numbers_are_not_used(wrong: float, monkeypatch: p
 def test_calls_that_are_slower_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     choose(monkeypatch, packed=False)
     assert not packing_pays(torch.float32, torch.get_num_threads())
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_was_measured_first_holds_for_every_later_process(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose(monkeypatch, packed)
+    first = packing_pays(torch.float32, 1)
+    packing_pays.cache_clear()
+    monkeypatch.setattr(linear, "seconds", lambda *calls: pytest.fail("measured again"))
+    assert packing_pays(torch.float32, 1) is first is packed
 
 
 def test_shared_weights_are_not_copied_where_nothing_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
