@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
+from _machine import Seconds
 from lhotse.cut import Cut
 
 import downstream
@@ -25,7 +26,7 @@ from corpus.batching import Position
 from engine.parser import downstream_parser
 from engine.plan import plan_training
 from engine.session import HeadSession
-from engine.training import _build_trainer
+from engine.training import build_trainer, training_data
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Loop:
     """
 
     def __init__(self, folder: Path, task: str, checkpoint: Path, manifest: Path, *, store: str, settings: dict[str, Any]) -> None:
-        values = {f"corpus.manifests.{split}": manifest for split in ("train", downstream.registry.load(task).dev_split)}
+        splits = ("train", downstream.registry.load(task).dev_split)
+        values: dict[str, Any] = {f"corpus.manifests.{split}": manifest for split in splits}
         values |= {"runner.eval_dataloaders": "[]", **settings}
         words = ["-m", "train", "-u", "hubert", "-k", checkpoint, "-d", task, "-p", folder, "--preset", "superb", "--store", store]
         words += ["--device", "cpu", "-o", ",,".join(f"config.{name}={value}" for name, value in values.items())]
@@ -106,7 +108,7 @@ class Loop:
     def prepare(self) -> None:
         """Build the training loop, and the store where it is not there."""
         with unheard():
-            self.trainer = _build_trainer(self.session)
+            self.trainer = build_trainer(self.session, self.session.plan, self.probe, training_data(self.session))
 
     def train(self, steps: int, log_step: int = 100) -> None:
         """Go on for so many steps: batches, reading, updates, log, and a checkpoint at the end."""
@@ -114,6 +116,12 @@ class Loop:
         self.trainer.runner = runner.model_copy(update={"total_steps": self.trainer.progress.step + steps, "log_step": log_step})
         with unheard():
             self.trainer.run()
+
+    def steps(self, count: int) -> Seconds:
+        """The seconds of so many further steps, without the checkpoint behind the last one."""
+        before = self.trainer.progress.seconds
+        self.train(count)
+        return Seconds(self.trainer.progress.seconds - before)
 
     def losses(self) -> list[float]:
         """Those that the log has, in order."""
@@ -127,6 +135,7 @@ class Loop:
 
     def evaluate(self, cuts: Sequence[Cut]) -> float:
         """The loss of a batch out of the store, without dropout."""
+        learner = self.trainer.learner
         self.probe.eval()
         with torch.no_grad():
-            return float(self.trainer.learner.compute(self.probe, self.trainer.learner.load(cuts))[0])
+            return float(learner.compute(self.probe, learner.prepare(learner.load(cuts)))[0])

@@ -35,6 +35,11 @@ class Head(nn.Module):
         logits, lengths = self.model(self.projector(nn.utils.rnn.pad_sequence(list(features), batch_first=True)), lengths)
         return logits if self.pools else (logits, lengths)
 
+    def take(self, weights: Mapping[str, Tensor]) -> Head:
+        """Take over the weights of one of Weir's heads. Returns itself."""
+        self.load_state_dict(renamed(weights, "model.post_net.linear" if self.pools else "model.linear"))
+        return self
+
 
 def pooled_head(dim: int, projection: int, classes: int) -> Head:
     """KS, SID, IC and ER: mean over frames and a linear layer."""
@@ -60,9 +65,8 @@ def recurrent_head(dim: int, projection: int, classes: int, hidden: int, layers:
     return Head(dim, projection, model, pools=False)
 
 
-def renamed(weights: Mapping[str, Tensor], head: Head) -> dict[str, Tensor]:
-    """The weights of one of Weir's heads under the names of s3prl's."""
-    output = "model.post_net.linear" if head.pools else "model.linear"
+def renamed(weights: Mapping[str, Tensor], output: str) -> dict[str, Tensor]:
+    """The weights of one of Weir's heads under the names of s3prl's; `output` is that of its last layer."""
     found = {}
     for name, tensor in weights.items():
         name = re.sub(r"^projection\.", "projector.", name)
@@ -83,20 +87,16 @@ class Live:
     """A head that trains on an encoder run in every step: Adam, the gradient clipped to 1.
 
     Args:
-        weights: of Weir's head to begin with.
         lower: the encoder under bfloat16 autocast.
         alone: each utterance encoded by itself, and not in a padded batch as the runner does: no time is lost on padding.
     """
 
-    def __init__(
-        self, encoder: nn.Module, head: Head, loss: Loss, weights: Mapping[str, Tensor], *, rate: float, lower: bool = False, alone: bool = False
-    ) -> None:  # fmt: skip
+    def __init__(self, encoder: nn.Module, head: Head, loss: Loss, rate: float, *, lower: bool = False, alone: bool = False) -> None:
         from s3prl.upstream.interfaces import Featurizer
 
         with contextlib.redirect_stderr(io.StringIO()):  # it says what it found
             self.featurizer = Featurizer(encoder, upstream_device="cpu")
         self.encoder, self.head, self.loss, self.lower, self.alone = encoder, head, loss, lower, alone
-        head.load_state_dict(renamed(weights, head))
         self.parameters = [*self.featurizer.parameters(), *head.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=rate)
 

@@ -92,8 +92,8 @@ class Bare:
 
 def live(encoder: torch.nn.Module, loop: Loop, lower: bool = False) -> Live:
     """s3prl's training from our head's first weights; `lower` encodes in bf16."""
-    head = _s3prl.pooled_head(loop.session.encoder.dim, 256, len(CLASSES))
-    return Live(encoder, head, loop.task.loss, loop.head, rate=RATE, lower=lower)
+    head = _s3prl.pooled_head(loop.session.encoder.dim, 256, len(CLASSES)).take(loop.head)
+    return Live(encoder, head, loop.task.loss, RATE, lower=lower)
 
 
 def settings(size: Size) -> dict[str, object]:
