@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.task import TaskError
-from upstream.registry import Registry
+from upstream.registry import Registry, RegistryError
 
 RECIPES = Path(__file__).parent.parent / "configs" / "downstream" / "superb"
 
@@ -14,4 +13,4 @@ def _own() -> dict[str, str]:
     return {path.stem: f"downstream.{path.stem}:TASK" for path in sorted(RECIPES.glob("*.yaml"))}
 
 
-registry = Registry("task", TaskError, _own, "weir.tasks")
+registry = Registry("task", RegistryError, _own, "weir.tasks")

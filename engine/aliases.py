@@ -7,8 +7,8 @@ import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import configs
 from engine import yaml12
-from engine.config import CONFIGS
 from engine.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def apply(args: argparse.Namespace) -> None:
 
 def table() -> dict[str, Any]:
     """The content of `configs/aliases.yaml`."""
-    return yaml12.read(CONFIGS / "aliases.yaml")
+    return yaml12.read(Path(configs.__path__[0]) / "aliases.yaml")
 
 
 def _by_configuration(args: argparse.Namespace, tasks: dict[str, str]) -> str:

@@ -1,105 +1,59 @@
-"""What `run_downstream.py` does: finds out which command is meant, and leaves the work to the file that owns it."""
+"""What `run_downstream.py` does: finds out which command is meant, and answers at once where nothing has to be configured.
+
+Lists, and names that do not exist, need neither the configuration models nor NumPy nor PyTorch; each import below waits until it is
+known to be needed.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
 
-from engine import aliases, listing, sweep
+import upstream
+from engine import aliases
 from engine.errors import ConfigError
-from engine.extract.plan import plan_extraction, refuse_own_flags
-from engine.plan import Plan, experiment_folder, plan_evaluation, plan_search, plan_training, search_task
 from upstream.registry import Registry
+
+STORES = ("store_list", "store_prune", "store_verify", "older_than")
+"""Flags of the commands on what is stored."""
 
 
 def run(args: argparse.Namespace, tasks: Registry) -> int:
     """Do what the command line asks for. Returns the exit status."""
-    if args.list:
-        print(listing.names(tasks))
-        return 0
-    if args.describe:
-        print(listing.card(args.describe, tasks, args.upstream_ckpt))
-        return 0
-    from engine import stores  # not before: it brings NumPy, which the answers above do without
+    if args.list or args.describe:
+        from engine import listing
 
-    if (command := stores.asked_for(args)) is not None:
-        text, status = stores.run(command, args)
-        print(text)
-        return status
+        print(listing.names(tasks) if args.list else listing.card(args.describe, tasks, args.upstream_ckpt))
+        return 0
+    if any(getattr(args, flag) is not None for flag in STORES):
+        return _stores(args)
     if args.mode is None:
         raise ConfigError("-m is not given: train, evaluate, inference or extract (-h shows examples)")
-    if args.mode == "extract":
-        return _extract(args)
-    refuse_own_flags(args)
-    if args.mode == "predict":
-        args.mode = "inference"
-    aliases.apply(args)
-    if search_task(args, tasks):
-        search = plan_search(args, tasks)
-        from engine import searching
+    if args.mode != "extract":
+        aliases.apply(args)
+    _check_names(args, tasks)
+    from engine import modes  # brings the configuration models
 
-        return searching.evaluate(search, args)
-    if args.mode == "train":
-        return _train(args, tasks)
-    if args.mode == "evaluate":
-        return _evaluate(args, tasks)
-    plan = plan_evaluation(args, tasks)
-    from engine import inference
-
-    return inference.run(plan, args)
+    return modes.run(args, tasks)
 
 
-# What is heavy (PyTorch, Lhotse) is imported once the command is known to make sense.
+def _stores(args: argparse.Namespace) -> int:
+    from engine import stores
 
-
-def _train(args: argparse.Namespace, tasks: Registry) -> int:
-    kind = sweep.asked_for(args)
-    if kind is not None:
-        status = sweep.train(kind, args, tasks)
-    else:
-        plan = plan_training(args, tasks)
-        if args.check:
-            return _check(plan, args)
-        from engine import training
-
-        status = training.run(plan, args)
-    from engine import device
-
-    device.finish()
+    command = stores.asked_for(args)
+    assert command is not None
+    text, status = stores.run(command, args)
+    print(text)
     return status
 
 
-def _extract(args: argparse.Namespace) -> int:
-    plan = plan_extraction(args)
-    from engine import device
-    from engine.extract.run import run
-
-    summary = run(plan, args.device)
-    if summary is not None:
-        print(json.dumps(asdict(summary)))
-    device.finish()
-    return 2 if summary is not None and summary.failed else 0
-
-
-def _check(plan: Plan, args: argparse.Namespace) -> int:
-    from engine.checking import report
-    from engine.session import HeadSession
-
-    session = HeadSession(plan, args.device)
-    found = report(session)
-    if session.main:
-        print(found)
-    return 0
-
-
-def _evaluate(args: argparse.Namespace, tasks: Registry) -> int:
-    folder = experiment_folder(args, tasks)
-    if folder is not None and sweep.is_sweep(folder):
-        if args.downstream_variant in (None, "all"):
-            return sweep.evaluate(folder, args, tasks)
-        args.past_exp, args.expname = str(folder / args.downstream_variant), None  # one of the folds
-    plan = plan_evaluation(args, tasks)
-    from engine import evaluating
-
-    return evaluating.run(plan, args)
+def _check_names(args: argparse.Namespace, tasks: Registry) -> None:
+    """Refuse names that do not exist, and a command without those that it needs."""
+    if args.upstream is not None:
+        upstream.check(args.upstream, args.upstream_ckpt)
+    if args.mode == "extract":
+        return
+    if args.downstream is not None:
+        tasks.resolve(args.downstream)
+    for flag, value in (("-u", args.upstream), ("-d", args.downstream)):
+        if not value and not args.past_exp:
+            raise ConfigError(f"{flag} is not given: -u names the upstream and -d the task (see --list), or -e a checkpoint")

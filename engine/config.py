@@ -168,8 +168,8 @@ class TaskConfig(Block):
     quirks: dict[str, bool] = {}
     corpus: CorpusBlock
     head: Block
-    runner: Encoding = Encoding()
-    store: Store = Store()
+    runner: Encoding = Field(default_factory=Encoding)
+    store: Store = Field(default_factory=Store)
 
 
 class DownstreamConfig(TaskConfig):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from corpus.errors import DataError
-from engine.task import TaskError
 from upstream.errors import UpstreamError
-from upstream.registry import nearest
+from upstream.registry import RegistryError, nearest
+
+
+class TaskError(ValueError):
+    """A task that cannot be used as asked."""
 
 
 class ConfigError(ValueError):
@@ -16,7 +19,7 @@ class CheckpointError(ValueError):
     """A checkpoint or an experiment's folder that cannot be used as asked."""
 
 
-USER_ERRORS = (ConfigError, CheckpointError, DataError, TaskError, UpstreamError)
+USER_ERRORS = (ConfigError, CheckpointError, DataError, RegistryError, TaskError, UpstreamError)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -259,9 +259,6 @@ def _checked(task: type[Task], config: TaskConfig, arguments: Arguments) -> Task
 
 def _given(args: argparse.Namespace, tasks: Registry) -> tuple[type[Task], dict[str, Any]]:
     """The task and what was typed, for a command that names both upstream and task."""
-    for flag, value in (("-u", args.upstream), ("-d", args.downstream)):
-        if not value:
-            raise ConfigError(f"{flag} is not given: -u names the upstream and -d the task (see --list), or -e a checkpoint")
     name = tasks.resolve(args.downstream)
     return tasks.load(name), typed(args, name)
 

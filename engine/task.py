@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from corpus.batching import Batching
+from engine.errors import TaskError as TaskError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,14 +28,13 @@ if TYPE_CHECKING:
 Protocol = Literal["superb", "corrected"]
 
 
-class TaskError(ValueError):
-    """An unknown task, or one that cannot be used as asked."""
-
-
 class Block(BaseModel):
-    """A block of the configuration: unknown keys are refused, values are checked."""
+    """A block of the configuration: unknown keys are refused, values are checked.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    A block's checks are built at its first use, so that listing all tasks builds those of none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod

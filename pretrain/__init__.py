@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.task import TaskError
-from upstream.registry import Registry, modules_in
+from upstream.registry import Registry, RegistryError, modules_in
 
 
 def _own() -> dict[str, str]:
     return {name: f"{module}:OBJECTIVE" for name, module in modules_in(Path(__file__).parent, "pretrain").items()}
 
 
-registry = Registry("objective", TaskError, _own, "weir.objectives")
+registry = Registry("objective", RegistryError, _own, "weir.objectives")

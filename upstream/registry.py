@@ -48,6 +48,10 @@ def _mentions(folder: Path, heading: str) -> bool:
     return False
 
 
+class RegistryError(ValueError):
+    """A name that nothing is known by, or that two packages claim."""
+
+
 class Registry:
     """Names of one kind.
 
