@@ -29,7 +29,9 @@ from _machine import Row, Times
 from _s3prl import Live
 
 from corpus.batch import load_batch
-from corpus.units import PHONES, VOWELS
+from corpus.units import CHARACTERS, PHONES, VOWELS
+from downstream.kinds import RecurrentCTCHead
+from downstream.pr import PRHead
 from upstream.formats.wav2vec2 import WRITERS
 
 WORDS_A_SECOND = 2.75
@@ -91,10 +93,10 @@ def utterances(seconds: Sequence[float]) -> list[Utterance]:
 def peer_head(loop: Loop) -> _s3prl.Head:
     """s3prl's head for the task, with our weights."""
     dim, head = loop.session.encoder.dim, loop.task.head
-    if loop.task.name == "pr":
+    if isinstance(head, PRHead):
         return _s3prl.linear_head(dim, head.projection, len(PHONES)).take(loop.head)
-    classes = loop.probe.head.output.out_features
-    return _s3prl.recurrent_head(dim, head.projection, classes, head.hidden, head.layers, head.dropout).take(loop.head)
+    assert isinstance(head, RecurrentCTCHead)
+    return _s3prl.recurrent_head(dim, head.projection, len(CHARACTERS), head.hidden, head.layers, head.dropout).take(loop.head)
 
 
 class Comparison:
