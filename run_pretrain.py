@@ -27,6 +27,10 @@ def _main(argv: list[str] | None) -> int:
     if not args.upstream:
         raise ConfigError("-u says what to pre-train; see --list")
     objective = pretrain.registry.resolve(args.upstream)
+    if args.config:
+        from engine import yaml12
+
+        yaml12.read(args.config)  # what is wrong with the file itself is said before the objective brings PyTorch
 
     from engine.pretraining import pretrain as run
 
