@@ -50,11 +50,12 @@ class Probe(nn.Module):
         else:
             representation = self.upstream(inputs, lengths)
         lengths = representation.lengths
-        if self.stride is not None:
-            lengths = nominal_lengths(samples, self.stride, lengths)
-        if self.pools:  # the mean commutes with the weighted sum, and most of the work then needs no gradient
-            representation = representation.mean(lengths)
-            lengths = representation.lengths
+        if representation.hidden_states.shape[2] > 1:  # of one frame there is nothing to count, and it is its own mean
+            if self.stride is not None:
+                lengths = nominal_lengths(samples, self.stride, lengths)
+            if self.pools:  # the mean commutes with the weighted sum, and most of the work then needs no gradient
+                representation = representation.mean(lengths)
+                lengths = representation.lengths
         features = self.featurizer(representation)[0][:, : int(lengths.max())]
         if self.specaug is not None:
             features = self.specaug(features, lengths)

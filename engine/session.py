@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +130,15 @@ class Session:
             stored, origin = self.storage.open(wanted)
         self.origins[split] = origin
         live = self.live(split, origin)
-        return live if stored is None else sources.Stored(stored, live, reduction, origin)
+        whole = len(cuts) >= len(self.cuts(split))  # without crops, longer utterances are left out
+        return live if stored is None else sources.Stored(stored, live, reduction, origin, whole)
 
     def live(self, split: str, origin: Origin | None = None) -> sources.Live:
         """Representations computed as they are needed."""
-        return sources.Live(self.encoder.minimum_samples, None, origin or self._unstored())
+        return self._live(None, origin)
+
+    def _live(self, label: Callable[[Cut], Any] | None, origin: Origin | None) -> sources.Live:
+        return sources.Live(self.encoder.minimum_samples, label, origin or self._unstored(), pinned=self.device.type == "cuda")
 
     def _unstored(self) -> Origin:
         return Origin("live", True, "encoded as it is needed", "none" if self.encoder.padding == "alone" else "reference")
@@ -185,22 +189,23 @@ class HeadSession(Session):
             raise ConfigError(f"-f: {plan.arguments.upstream} has nothing to train; leave -f out")
         classes = plan.state.get("Classes", {}) if plan.state else self.task.find_classes(self.cuts(self.task.train_split))
         self.task = plan.task(self.config.corpus, self.config.head, self._setting(classes))  # type: ignore[assignment]
-        self.probe = self._build_probe().to(self.device)
-        self.evaluator = Evaluator(self.task, self.probe, self.frozen, self.accelerator)
+        self.probe = self.build_probe(plan.arguments.seed)
+        self.evaluator = Evaluator(self.task, self.frozen, self.accelerator)
 
-    def _build_probe(self) -> Probe:
+    def build_probe(self, seed: int) -> Probe:
+        """A probe whose weights are drawn by `seed`, on the device."""
         arguments, config, encoder = self.plan.arguments, self.config, self.encoder
-        seed_all(arguments.seed, "head")
+        seed_all(seed, "head")
         featurizer = Featurizer(encoder.num_states, encoder.dim, arguments.layer, arguments.upstream_feature_normalize)
         head = self.task.build_head(encoder.dim, encoder.stride)
         padded_masks = self.task.keeps(PADDED_TIME_MASKS)
         specaug = SpecAugment(config.specaug, encoder.dim, mask_padded=padded_masks) if config.specaug else None
         trained = encoder if arguments.upstream_trainable else None
-        return Probe(featurizer, head, specaug, trained, stride=encoder.stride if self.task.keeps(FRAME_ROUNDING) else None)
+        stride = encoder.stride if self.task.keeps(FRAME_ROUNDING) else None
+        return Probe(featurizer, head, specaug, trained, stride=stride).to(self.device)
 
     def live(self, split: str, origin: Origin | None = None) -> sources.Live:
-        label = self.task.label if self.task.is_labelled(split) else None
-        return sources.Live(self.encoder.minimum_samples, label, origin or self._unstored())
+        return self._live(self.task.label if self.task.is_labelled(split) else None, origin)
 
     def reduction(self) -> Reduction:
         if self.probe.pools and self.config.store.mode in ("auto", "pooled"):
@@ -229,13 +234,14 @@ class HeadSession(Session):
 
     def _run(self, split: str, source: sources.Source | None = None) -> Ran:
         batches = self.evaluation_batches(self.cuts(split))
-        return self.evaluator.outcomes(split, source or self.live(split), batches, f"{split}{self.plan.mark}", not self.main)
+        title = f"{split}{self.plan.mark}"
+        return self.evaluator.outcomes([self.probe], split, source or self.live(split), batches, title, not self.main)[0]
 
-    def load_weights(self, state: dict[str, Any], path: Path) -> None:
-        """Take the probe's weights from a checkpoint. Raises CheckpointError where they do not fit."""
+    def load_weights(self, state: dict[str, Any], path: Path, probe: Probe | None = None) -> None:
+        """Take a probe's weights (the session's own) from a checkpoint. Raises CheckpointError where they do not fit."""
         if self.frozen is not None and "Upstream" in state:
             raise CheckpointError(f"{path} holds a trained upstream, which a frozen run would lose; give -f, or leave -i out")
-        for name, part in self.probe.parts.items():
+        for name, part in (probe or self.probe).parts.items():
             if name not in state:
                 raise CheckpointError(f"{path} holds no {name}")
             try:

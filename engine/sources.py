@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -82,13 +82,16 @@ class Live:
     Args:
         minimum_samples: the shortest utterance that the upstream encodes.
         label: what the task's loss needs of a cut; None for a split without labels.
+        pinned: read into memory that a GPU copies from on its own.
     """
 
     reads_ahead = True
     """Whether reading takes long enough for a thread of its own to pay."""
 
-    def __init__(self, minimum_samples: int, label: Callable[[Cut], Any] | None = None, origin: Origin = UNSTORED) -> None:
-        self.minimum_samples, self.label, self.origin = minimum_samples, label, origin
+    def __init__(
+        self, minimum_samples: int, label: Callable[[Cut], Any] | None = None, origin: Origin = UNSTORED, pinned: bool = False
+    ) -> None:
+        self.minimum_samples, self.label, self.origin, self.pinned = minimum_samples, label, origin, pinned
 
     def labels(self, cuts: Sequence[Cut]) -> list[Any]:
         return [None if self.label is None else self.label(cut) for cut in cuts]
@@ -97,6 +100,8 @@ class Live:
         batch = load_batch(cuts)
         for utt_id, samples in zip(batch.utt_ids, batch.lengths.tolist(), strict=True):
             check_samples(utt_id, samples, self.minimum_samples)
+        if self.pinned:
+            batch = replace(batch, wavs=batch.wavs.pin_memory())
         return Loaded(batch.utt_ids, self.labels(cuts), batch.lengths, audio=batch)
 
 
@@ -107,15 +112,21 @@ def check_samples(name: str, samples: int, least: int) -> None:
 
 
 class Stored:
-    """Reads a finished store, and the audio of what it does not hold: parts that are cut out anew each time."""
+    """Reads a finished store, and the audio of what it does not hold: parts that are cut out anew each time.
 
-    def __init__(self, stored: Store, live: Live, reduction: Reduction = FRAMES, origin: Origin = UNSTORED) -> None:
+    Args:
+        whole: nothing is missing from the store.
+    """
+
+    def __init__(self, stored: Store, live: Live, reduction: Reduction = FRAMES, origin: Origin = UNSTORED, whole: bool = True) -> None:
         self.store, self.live, self.reduction, self.origin = stored, live, reduction, origin
-        self.reads_ahead = not stored.pooled
+        self.reads_ahead = not (stored.pooled and whole)
 
     def load(self, cuts: Sequence[Cut]) -> Loaded:
-        known = [cut for cut in cuts if cut.id in self.store]
-        others = [cut for cut in cuts if cut.id not in self.store]
+        known: list[Cut] = []
+        others: list[Cut] = []
+        for cut in cuts:
+            (known if cut.id in self.store else others).append(cut)
         representation, audio, found = None, None, []
         if known:
             representation, samples = self.store.read([cut.id for cut in known])
@@ -180,9 +191,9 @@ class Frozen:
 
     def _plain(self, batch: Batch, reduction: Reduction) -> Representation:
         """By the plain forward, padded."""
-        batch = batch.to(self.device)
+        wavs, lengths = batch.wavs.to(self.device, non_blocking=True), batch.lengths.to(self.device)
         with torch.no_grad(), self.autocast():
-            return reduction(self.upstream(batch.wavs, batch.lengths), batch.lengths)
+            return reduction(self.upstream(wavs, lengths), lengths)
 
     def _report_error(self, wav: Tensor) -> None:
         """Say, once a run, what is lost against fp32, on the beginning of an utterance (T,)."""
@@ -195,7 +206,7 @@ class Frozen:
 def _joined(first: Representation, second: Representation) -> Representation:
     """Two batches as one, padded to the longer."""
     frames = max(first.hidden_states.shape[2], second.hidden_states.shape[2])
-    states = [F.pad(part.hidden_states, (0, 0, 0, frames - part.hidden_states.shape[2])) for part in (first, second)]
+    states = [F.pad(part.hidden_states, (0, 0, 0, frames - part.hidden_states.shape[2])).float() for part in (first, second)]
     return Representation(torch.cat(states, 1), torch.cat([first.lengths, second.lengths]))
 
 
@@ -218,7 +229,7 @@ def build_store(
     Args:
         about: what it is, for `--store-list`.
     """
-    encoder, live = frozen.upstream, Live(frozen.upstream.minimum_samples)
+    encoder, live = frozen.upstream, Live(frozen.upstream.minimum_samples, pinned=frozen.device.type == "cuda")
     shards = writing.divide(batches, seconds, lambda batch: estimate_bytes(encoder, batch, reduction))
     about = {"what": "", "reduction": str(reduction), "utterances": sum(map(len, batches)), **(about or {})}
 

@@ -91,7 +91,7 @@ class Storage:
             sources.build_store(
                 choice.folder, self.frozen, wanted.batches, wanted.reduction, about=about, accelerator=self.accelerator, quiet=not main
             )
-        store = Store(choice.folder)
+        store = Store(choice.folder, pinned=self.accelerator.device.type == "cuda")
         return store, self._origin(wanted, store)
 
     def _choose(self, wanted: Wanted) -> _Choice:
