@@ -196,10 +196,17 @@ try:
     status = run_downstream.main(sys.argv[1:])
 except SystemExit as stop:
     status = stop.code or 0
-heavy = {"torch", "lhotse", "transformers", "sklearn", "accelerate", "torchaudio", "scipy"} & sys.modules.keys()
+heavy = {"torch", "lhotse", "transformers", "sklearn", "accelerate", "torchaudio", "scipy", "tensorboard"} & sys.modules.keys()
 print("HEAVY", sorted(heavy), file=sys.stderr)
+print("BROUGHT", sorted({"numpy", "pydantic", "yaml"} & sys.modules.keys()), file=sys.stderr)
 sys.exit(status)
 """
+
+
+def light(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """The command in an interpreter of its own, which then says what was imported."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"}
+    return subprocess.run([sys.executable, "-c", LIGHT, *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +224,26 @@ sys.exit(status)
     ],
 )
 def test_help_lists_and_mistakes_answer_without_heavy_imports(tmp_path: Path, words: list[str], status: int, shown: str) -> None:
-    command = [sys.executable, "-c", LIGHT, *words]
-    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"}, capture_output=True, text=True)
+    done = light(tmp_path, words)
     assert done.returncode == status, done.stderr
     assert shown in (done.stdout if status == 0 else done.stderr)
     assert "HEAVY []" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words, brought",
+    [
+        (["-h"], []),
+        (["--nonsense"], []),
+        (["-u", "tera"], ["yaml"]),
+        (["-m", "train", "-u", "tera", "-d", "nope"], ["yaml"]),
+        (["-m", "train", "-u", "nope", "-d", "asr"], ["yaml"]),
+        (["-m", "train", "-u", "tera"], ["yaml"]),
+        (["-m", "extract", "-u", "nope"], ["yaml"]),
+        (["--describe", "hubert"], ["pydantic", "yaml"]),
+        (["-m", "evaluate", "-e", "nowhere"], ["pydantic", "yaml"]),
+    ],
+)
+def test_an_answer_imports_no_more_than_it_needs(tmp_path: Path, words: list[str], brought: list[str]) -> None:
+    assert f"BROUGHT {brought}" in light(tmp_path, words).stderr
