@@ -15,30 +15,31 @@ from torch import Tensor
 
 from upstream.fast.linear import Linear
 from upstream.layers.options import TransformerOptions
+from upstream.layers.positions import RelativeBias
 from upstream.layers.transformer import Transformer, TransformerLayer
 
 LONGEST_PRODUCT = 1500  # frames up to which two bfloat16 matmuls beat the fused attention on a CPU
+MASK = 1 << 21  # values of a mask for one head: a longer utterance's queries attend block by block
 
 
 class PackedTransformer:
     """A stack of transformer layers; Conformers have none of this kind."""
 
     def __init__(self, plain: Transformer, dtype: torch.dtype) -> None:
-        self.dtype, self.positions = dtype, plain.positions
+        self.near = by_distance(plain.positions).to(dtype) if isinstance(plain.positions, RelativeBias) else None
         layers = [PackedLayer(layer, plain.options, dtype) for layer in plain.layers if isinstance(layer, TransformerLayer)]
         self.layers = layers * plain.options.layers if plain.options.shared else layers
 
     def __call__(self, states: Tensor, lengths: Sequence[int]) -> None:
         """Fill states (L, F, D) from the first one, for utterances of `lengths` frames one after the other."""
-        bias = self._bias(max(lengths), states.device)
         for depth, layer in enumerate(self.layers):
-            states[depth + 1] = layer(states[depth], lengths, bias)
+            states[depth + 1] = layer(states[depth], lengths, self.near)
 
-    def _bias(self, frames: int, device: torch.device) -> Tensor | None:
-        """WavLM's position bias (H, n, n) for the longest utterance: that of a shorter one is its beginning."""
-        if self.positions is None:
-            return None
-        return self.positions(torch.empty(1, frames, device=device)).to(self.dtype).contiguous()
+
+def by_distance(positions: RelativeBias) -> Tensor:
+    """WavLM's position bias (H, 2M + 1) of keys M frames before the query to M after it; those further away have that of M."""
+    bias = positions(torch.empty(1, positions.max_distance + 1, device=positions.table.weight.device)).detach()
+    return torch.cat([bias[:, 1:, 0].flip(1), bias[:, 0]], 1)
 
 
 class PackedLayer:
@@ -54,28 +55,43 @@ class PackedLayer:
         self.inner = Linear(feed_forward.inner.weight, feed_forward.inner.bias, dtype, options.activation)
         self.outer = Linear(feed_forward.output.weight, feed_forward.output.bias, dtype)
 
-    def __call__(self, x: Tensor, lengths: Sequence[int], bias: Tensor | None) -> Tensor:
-        """Map x (F, D), utterances of `lengths` frames one after the other; `bias` (H, n, n) as for the longest."""
+    def __call__(self, x: Tensor, lengths: Sequence[int], near: Tensor | None) -> Tensor:
+        """Map x (F, D), utterances of `lengths` frames one after the other; `near` is what `by_distance` gives."""
         if self.pre_norm:
-            x = self.attention(self.attention_norm(x), lengths, bias).add_(x)
+            x = self.attention(self.attention_norm(x), lengths, near).add_(x)
             return self.outer(self.inner(self.feed_forward_norm(x))).add_(x)
-        x = self.attention_norm(self.attention(x, lengths, bias).add_(x))
+        x = self.attention_norm(self.attention(x, lengths, near).add_(x))
         return self.feed_forward_norm(self.outer(self.inner(x)).add_(x))
 
-    def attention(self, x: Tensor, lengths: Sequence[int], bias: Tensor | None) -> Tensor:
+    def attention(self, x: Tensor, lengths: Sequence[int], near: Tensor | None) -> Tensor:
         """Self-attention within each utterance of x (F, D)."""
         qkv = self.qkv(x).unflatten(1, (3, self.heads, -1)).permute(1, 2, 0, 3)  # (3, H, F, d)
         heard = torch.empty_like(x)
         start = 0
         for frames in lengths:
             own = slice(start, start + frames)
-            mask = None
-            if self.gate is not None and bias is not None:
-                mask = self.gate(x[None, own].float())[0].to(x.dtype) * bias[:, :frames, :frames]
             query, key, value = qkv[:, :, own]
-            heard[own] = attend(query, key, value, mask).transpose(0, 1).flatten(1)
+            if self.gate is None or near is None:
+                found = attend(query, key, value, None)
+            else:
+                found = attend_gated(query, key, value, self.gate(x[None, own].float())[0].to(x.dtype), near)
+            heard[own] = found.transpose(0, 1).flatten(1)
             start += frames
         return self.output(heard)
+
+
+def attend_gated(query: Tensor, key: Tensor, value: Tensor, gate: Tensor, near: Tensor) -> Tensor:
+    """Attention (H, n, d) with `gate` (H, n, 1) times the bias by distance as a mask, in memory that grows with n and not its square."""
+    frames, reach = query.shape[1], near.shape[1] // 2
+    distances = torch.arange(1 - frames, frames, device=near.device).clamp(-reach, reach) + reach
+    windows = near[:, distances].unfold(1, frames, 1)  # (H, n, n) in no memory: the last query's biases first
+    found = torch.empty_like(query)
+    rows = max(1, MASK // frames)
+    for first in range(0, frames, rows):
+        last = min(first + rows, frames)
+        mask = gate[:, first:last].flip(1) * windows[:, frames - last : frames - first]
+        found[:, first:last] = attend(query[:, first:last].flip(1), key, value, mask).flip(1)
+    return found
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

@@ -46,3 +46,14 @@ def test_long_utterances_take_the_fused_attention_in_bfloat16_too(changes: dict[
     monkeypatch.setattr(transformer, "LONGEST_PRODUCT", 0)
     packed(fused, LENGTHS)
     assert 0 < make.relative_error(fused.float(), states.float()) < 3e-2
+
+
+@torch.no_grad()
+def test_queries_of_a_long_utterance_attend_in_blocks_and_far_keys_have_one_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = stack({"positions": "gated", "max_distance": 40, "buckets": 16})
+    states = torch.randn(4, 150, 32, generator=torch.Generator().manual_seed(0))
+    expected = plain(states[:1].clone(), torch.tensor([150]))
+    monkeypatch.setattr(transformer, "MASK", 1000)
+    PackedTransformer(plain, torch.float32)(states, [150])
+    for state, right in zip(states, expected, strict=True):
+        assert make.relative_error(state, right[0]) < 2e-6
