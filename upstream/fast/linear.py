@@ -19,7 +19,7 @@ from upstream.layers.options import ACTIVATIONS
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # packed against F.linear, relative to the largest value
 TRIAL = (384, 768, 1536)  # rows, inputs, outputs of the trial: of the encoders' shapes
-REPEATS = 5
+REPEATS = 20  # the answer is kept: a busy moment should not decide it
 
 
 class Linear:
@@ -74,7 +74,7 @@ def multiply(x: Tensor, packed: Tensor, bias: Tensor | None, gelu: bool) -> Tens
 
 @functools.cache
 def packing_pays(dtype: torch.dtype, threads: int) -> bool:
-    """Whether packed weights exist, are right and are faster than `F.linear` with so many threads: about 50 ms, once a machine."""
+    """Whether packed weights exist, are right and are faster than `F.linear` with so many threads: some 0.2 s, once a machine."""
     return once(f"packed linear maps, {dtype}, {threads} threads", lambda: _trial(dtype))
 
 
