@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.audio import STREAMED_FLAC
 from corpus.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ def read_recording(path: Path, recording_id: str, where: str) -> Recording:
     """
     import soundfile
     from lhotse import AudioSource, Recording
+
+    from corpus.audio import STREAMED_FLAC  # not before: it brings NumPy
 
     if not path.is_file():
         raise DataError(f"{where}: no such audio file: {path}; unpack the data set again, or take the line out")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +120,32 @@ class MeanPoolingClassifier(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, F, D) with `lengths` (B,) to logits (B, C)."""
-        return self.output(self.projection(masked_mean(features, lengths)))
+        mean = features.squeeze(1) if features.shape[1] == 1 else masked_mean(features, lengths)
+        return self.output(self.projection(mean))
+
+    @staticmethod
+    def stacked(parameters: Mapping[str, Tensor], means: Tensor) -> Tensor:
+        """Logits (H, B, C) of H heads of one shape, with `parameters` (H, …) by name, of means (H, B, D)."""
+        x = StackedLinear.apply(means, parameters["projection.weight"], parameters["projection.bias"])
+        return StackedLinear.apply(x, parameters["output.weight"], parameters["output.bias"])
+
+
+class StackedLinear(torch.autograd.Function):
+    """H linear maps (H, outputs, inputs) with bias (H, outputs), each of its own x (H, B, inputs), in one matmul.
+
+    PyTorch's own gradient of a weight would lie transposed in memory, and copying that takes longer than computing it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.baddbmm(bias[:, None], x, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        (x, weight), (gradient,) = ctx.saved_tensors, gradients
+        towards = torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None
+        return towards, torch.bmm(gradient.mT, x), gradient.sum(1)
 
 
 def masked_mean(features: Tensor, lengths: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def guarded(command: Callable[[list[str] | None], int], argv: list[str] | None) 
     except BrokenPipeError:  # whoever read our output is gone
         return 1
     except ValueError as error:
-        from engine.errors import USER_ERRORS  # not before: it brings pydantic, which -h does without
+        from engine.errors import USER_ERRORS  # not before: -h does without
 
         if not isinstance(error, USER_ERRORS):
             raise

@@ -37,7 +37,7 @@ def evaluate(plan: Plan, args: argparse.Namespace) -> Entries | None:
     session = HeadSession(plan, args.device)
     session.check_upstream(plan.state, plan.checkpoint)
     session.load_weights(plan.state, plan.checkpoint)
-    results.check_same_run(plan.folder, record(session, plan.state))
+    results.check_same_run(plan.folder, record(session, plan.state, plan.checkpoint))
     entries: Entries = {}
     for split in splits:
         if plan.is_experiment and session.task.chosen_on_test and split == session.task.test_split:
@@ -98,46 +98,48 @@ def evaluate_split(
     session: HeadSession, split: str, path: Path, state: dict[str, Any],
     *, source: Source | None = None, name: str | None = None, selection: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Evaluate one split with the weights that are loaded, those of the checkpoint `path`; write its predictions and its entry.
+    """Evaluate one split with the weights that are loaded, those of the checkpoint `path`; see `write`."""
+    source = source or session.live(split)
+    outcome = session.evaluate(split, source)
+    return write(session, session.plan.folder, outcome, path, state, split, source, name=name, selection=selection)
+
+
+def write(
+    session: HeadSession, folder: Path, outcome: Evaluation, path: Path, state: dict[str, Any], split: str, source: Source,
+    *, name: str | None = None, selection: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the predictions and the entry of a split into a run's folder. Returns the entry.
 
     Args:
+        path: the checkpoint that was evaluated, and `state` its content.
         name: of the entry, where it is not the split's.
         selection: `dev`, `test` or `last`; by default as the checkpoint's name says.
     """
-    source = source or session.live(split)
-    outcome, task = session.evaluate(split, source), session.task
-    entry = _entry(session, outcome, path, state, split, source)
-    entry["selection"] = selection or ("dev" if path.name == task.best_checkpoint else "last")
+    fingerprints = {"upstream": session.current_fingerprint(), "corpus": fingerprint(session.cuts(split))}
+    entry = results.entry(
+        session.task.metrics, outcome.scores, utterances=len(outcome.predictions), checkpoint=path.name, step=state["Step"],
+        selection=selection or ("dev" if path.name == session.task.best_checkpoint else "last"),
+        demo=session.plan.arguments.demo, fingerprints=fingerprints, store=source.origin.record(),
+        cost=results.Cost(outcome.seconds, results.peak_memory_bytes(), 0),
+    )  # fmt: skip
     if session.main:
-        folder = session.plan.folder
         predictions.write(folder, name or split, outcome.predictions)
-        results.update(folder, record(session, state), name or split, entry)
+        results.update(folder, record(session, state, path), name or split, entry)
     return entry
 
 
-def _entry(
-    session: HeadSession, outcome: Evaluation, path: Path, state: dict[str, Any], split: str, source: Source
-) -> dict[str, Any]:  # fmt: skip
-    fingerprints = {"upstream": session.current_fingerprint(), "corpus": fingerprint(session.cuts(split))}
-    cost = results.Cost(outcome.seconds, results.peak_memory_bytes(), 0)
-    return results.entry(
-        session.task.metrics, outcome.scores, utterances=len(outcome.predictions), checkpoint=path.name, step=state["Step"],
-        selection="last", demo=session.plan.arguments.demo, fingerprints=fingerprints,
-        store=source.origin.record(), cost=cost,
-    )  # fmt: skip
-
-
-def record(session: HeadSession, state: dict[str, Any]) -> dict[str, Any]:
-    """The run's own keys in results.json; the cost is that of the whole run, as far as it is known."""
-    arguments = state["Args"]
-    run = max([state["Run"], session.last_run()], key=lambda run: run.get("step", 0))
+def record(session: HeadSession, state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The keys in results.json of the run that a checkpoint is of; the cost is that of the whole run, as far as it is known."""
+    arguments, newest = state["Args"], experiment.newest(path.parent)
+    run = max([state["Run"], checkpoint.load(newest)["Run"] if newest else {}], key=lambda run: run.get("step", 0))
+    config = session.config.model_dump(mode="json") | {"optimizer": state["Config"]["optimizer"]}
     return {
         "task": session.task.name,
         "upstream": arguments["upstream"],
         "protocol": session.config.protocol,
         "preset": arguments["preset"],
         "demo": arguments["demo"],
-        "config": {**session.config.model_dump(mode="json"), "args": arguments},
+        "config": {**config, "args": arguments},
         "seed": arguments["seed"],
         "versions": results.versions(),
         "fingerprints": state["Fingerprints"],

@@ -16,13 +16,14 @@ from engine.errors import CheckpointError, ConfigError
 SWEEP = "sweep.json"
 """Names the runs that a sweep's folder holds in sub-folders."""
 
-MEMBER = re.compile(r"[A-Za-z0-9][\w-]*")
+MEMBER = re.compile(r"[A-Za-z0-9][\w.-]*")
 """What a sub-folder of a sweep may be called: `--overwrite` removes it, and nothing outside."""
 
 STATES = re.compile(r"^states-(\d+)\.ckpt$")
 WRITTEN = (
     "config.yaml", "log.txt", "metrics.jsonl", "results.json", "predictions/*.jsonl", "events.out.tfevents.*",
-    "states-*.ckpt", "*-best.ckpt", "config.json", "model.safetensors", "sweep.json", "layers.json", "layers.png", "layer_weights.png",
+    "states-*.ckpt", "*-best.ckpt", "config.json", "model.safetensors", "sweep.json", "layers.json", "layers.png",
+    "rates.json", "rates.png", "layer_weights.png",
 )  # fmt: skip
 """What runs leave in their folder; `--overwrite` removes these files and no others."""
 
@@ -98,7 +99,8 @@ def claim(folder: Path, resume: bool, overwrite: bool) -> None:
         raise ConfigError(f"{folder} is a file: -p names the folder of an experiment")
     if is_sweep(folder) and not overwrite:
         raise ConfigError(
-            f"{folder} holds several runs in one: -a beside -v all or --layers all goes on with them, --overwrite replaces them; "
+            f"{folder} holds several runs in one: -a beside the same -v all, --layers all, --sweep or --seeds goes on with them, "
+            "--overwrite replaces them; "
             "or give -n for another name"
         )
     if holds_run(folder) and not (resume or overwrite):

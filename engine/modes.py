@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from engine import sweep
+from engine import grid, sweep
 from engine.extract.plan import plan_extraction, refuse_own_flags
 from engine.plan import Plan, experiment_folder, plan_evaluation, plan_search, plan_training, search_task
 from upstream.registry import Registry
@@ -38,7 +38,9 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
 
 def _train(args: argparse.Namespace, tasks: Registry) -> int:
     kind = sweep.asked_for(args)
-    if kind is not None:
+    if kind == "rates":
+        status = grid.train(args, tasks)
+    elif kind is not None:
         status = sweep.train(kind, args, tasks)
     else:
         plan = plan_training(args, tasks)
@@ -60,7 +62,7 @@ def _extract(args: argparse.Namespace) -> int:
 
     summary = run(plan, args.device)
     if summary is not None:
-        print(json.dumps(asdict(summary)))  # noqa: T201
+        print(json.dumps(asdict(summary)))
     device.finish()
     return 2 if summary is not None and summary.failed else 0
 
@@ -72,13 +74,15 @@ def _check(plan: Plan, args: argparse.Namespace) -> int:
     session = HeadSession(plan, args.device)
     found = report(session)
     if session.main:
-        print(found)  # noqa: T201
+        print(found)
     return 0
 
 
 def _evaluate(args: argparse.Namespace, tasks: Registry) -> int:
     folder = experiment_folder(args, tasks)
     if folder is not None and sweep.is_sweep(folder):
+        if sweep.read(folder).kind == "rates":
+            return grid.evaluate(folder, args, tasks)
         if args.downstream_variant in (None, "all"):
             return sweep.evaluate(folder, args, tasks)
         args.past_exp, args.expname = str(folder / args.downstream_variant), None  # one of the folds

@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   python run_downstream.py -m inference -e result/downstream/first -t speech.wav more/
   python run_downstream.py -m train -u tera -d er -v all            cross-validation: every fold, and their mean
   python run_downstream.py -m train -u tera -d ks --layers all      one head for each hidden state
+  python run_downstream.py -m train -u tera -d ks --sweep lr=1e-2,1e-3,1e-4 --seeds 5     rates and seeds at once
   python run_downstream.py -m evaluate -u tera -d qbe -n search     a task without training
   python run_downstream.py -m extract -u tera -t speech/ -p features/          write the hidden states of audio to disk
   python run_downstream.py --list | --describe asr | --describe tera
@@ -84,6 +85,8 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
     add("-i", *_names("--init_ckpt"), metavar="FILE", help="begin from this checkpoint's weights")
     add("-a", *_names("--auto_resume"), action="store_true", default=None, help="go on with the run in the folder, or start it")
     add("--overwrite", action="store_true", default=None, help="replace the run in the folder")
+    add("--sweep", metavar="lr=A,B,…", help="train: one head for each learning rate, all at once; the best one on dev is reported")
+    add("--seeds", type=int, metavar="N", help="train: N heads (for each rate), seeds from --seed on; their mean and interval are reported")
     add("--json", action="store_true", default=None, help="evaluate: one JSON object on stdout in place of the table")
 
 

@@ -75,7 +75,7 @@ def _resumed(args: argparse.Namespace, tasks: Registry, path: Path) -> Plan:
 
 def plan_evaluation(args: argparse.Namespace, tasks: Registry) -> Plan:
     """An experiment's checkpoint to evaluate or to use."""
-    for flag in ("auto_resume", "overwrite", "init_ckpt", "check", "layers"):
+    for flag in ("auto_resume", "overwrite", "init_ckpt", "check", "layers", "sweep", "seeds"):
         if getattr(args, flag):
             raise ConfigError(f"--{flag} belongs to -m train")
     if args.json and args.mode != "evaluate":
@@ -130,7 +130,9 @@ def search_task(args: argparse.Namespace, tasks: Registry) -> bool:
 
 def plan_search(args: argparse.Namespace, tasks: Registry) -> Plan:
     """A run of a task without training."""
-    for flag in ("auto_resume", "overwrite", "init_ckpt", "check", "layers", "upstream_trainable", "upstream_feature_normalize"):
+    for flag in (
+        "auto_resume", "overwrite", "init_ckpt", "check", "layers", "sweep", "seeds", "upstream_trainable", "upstream_feature_normalize",
+    ):  # fmt: skip
         if getattr(args, flag):
             raise ConfigError(f"--{flag} belongs to tasks whose head trains")
     task, given = _given(args, tasks)

@@ -1,4 +1,4 @@
-"""Pictures that a run leaves: what the layers weigh, and a metric over the layers."""
+"""Pictures that a run leaves: what the layers weigh, and a metric over the layers or over learning rates."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def metric_over_layers(path: Path, values: Mapping[str, Sequence[float]], label:
         axes.plot(range(len(line)), line, marker="o", label=split)
         axes.set_xticks(range(len(line)))
     axes.legend()
+    _save(figure, path)
+
+
+def metric_over_rates(path: Path, rates: Sequence[float], values: Sequence[Sequence[float]], label: str, title: str) -> None:
+    """A line through the means of a metric over learning rates, and a point for each seed."""
+    figure, axes = _figure(title, "learning rate", label)
+    for rate, of_rate in zip(rates, values, strict=True):
+        axes.plot([rate] * len(of_rate), of_rate, ".", color="gray")
+    axes.plot(rates, [sum(of_rate) / len(of_rate) for of_rate in values], marker="o", color="tab:blue")
+    axes.set_xscale("log")
     _save(figure, path)
 
 

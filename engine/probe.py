@@ -45,18 +45,20 @@ class Probe(nn.Module):
             lengths: (B,) valid frames, or valid samples.
             samples: (B,) valid samples.
         """
-        if self.upstream is None:
-            representation = Representation(inputs, lengths)
-        else:
-            representation = self.upstream(inputs, lengths)
+        representation = self.heard(Representation(inputs, lengths) if self.upstream is None else self.upstream(inputs, lengths), samples)
         lengths = representation.lengths
-        if representation.hidden_states.shape[2] > 1:  # of one frame there is nothing to count, and it is its own mean
-            if self.stride is not None:
-                lengths = nominal_lengths(samples, self.stride, lengths)
-            if self.pools:  # the mean commutes with the weighted sum, and most of the work then needs no gradient
-                representation = representation.mean(lengths)
-                lengths = representation.lengths
         features = self.featurizer(representation)[0][:, : int(lengths.max())]
         if self.specaug is not None:
             features = self.specaug(features, lengths)
         return self.head(features, lengths)
+
+    def heard(self, representation: Representation, samples: Tensor) -> Representation:
+        """What the head needs of a representation: the frames that count, or their mean where `pools`."""
+        if representation.hidden_states.shape[2] == 1:  # nothing to count, and its own mean
+            return representation
+        lengths = representation.lengths
+        if self.stride is not None:
+            lengths = nominal_lengths(samples, self.stride, lengths)
+        if self.pools:  # the mean commutes with the weighted sum, and most of the work then needs no gradient
+            return representation.mean(lengths)
+        return Representation(representation.hidden_states, lengths)

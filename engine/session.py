@@ -15,7 +15,7 @@ from lhotse.cut import Cut
 import upstream
 from corpus.batching import evaluation_batches
 from corpus.errors import DataError
-from engine import checkpoint, experiment, sources
+from engine import experiment, sources
 from engine.config import DownstreamConfig
 from engine.data import demo_folder
 from engine.device import accelerator as build_accelerator
@@ -258,11 +258,6 @@ class HeadSession(Session):
                 f"{path} was trained on other weights of {self.plan.arguments.upstream} ({then[:12] if then else 'unknown'}) than "
                 f"{self.plan.arguments.upstream_ckpt or 'the published ones'} hold now ({self.upstream_fingerprint[:12]})"
             )
-
-    def last_run(self) -> dict[str, Any]:
-        """What the newest states in the folder say of the run; empty where there are none."""
-        newest = experiment.newest(self.plan.checkpoint.parent if self.plan.checkpoint else self.plan.folder)
-        return checkpoint.load(newest)["Run"] if newest else {}
 
 
 def check_split(task: type[Task], split: str, evaluated: bool = False) -> None:

@@ -1,4 +1,5 @@
-"""One command, several runs: every fold of a cross-validation (`-v all`), or one head a hidden state (`--layers all`).
+"""One command, several runs: every fold of a cross-validation (`-v all`), one head a hidden state (`--layers all`), or learning rates
+and seeds (`grid.py`).
 
 Each member is a run of its own in a sub-folder. What they give together stands in the folder's `results.json`: the mean over folds, or
 the layer that is the best one on dev; `sweep.json` names the members, `layers.json` and `layers.png` show the metric over the layers.
@@ -13,7 +14,7 @@ import math
 import sys
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,25 +25,41 @@ from engine.plan import named_task, plan_evaluation, plan_training
 from engine.task import HeadTask, Metric
 from upstream.registry import Registry
 
-Kind = Literal["variants", "layers"]
+Kind = Literal["variants", "layers", "rates"]
 FILE = experiment.SWEEP
 is_sweep = experiment.is_sweep
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep's folder says of itself; `members` are sub-folders, in order."""
+    """What a sweep's folder says of itself.
+
+    Attributes:
+        members: sub-folders, in order.
+        rates: the learning rate of each member, of a sweep over rates and seeds; None where it is the configuration's.
+        stopped: members that did not train to the end, and why.
+        chosen: members of the chosen rate.
+    """
 
     kind: Kind
     task: str
     members: list[str]
+    rates: list[float | None] = field(default_factory=list)
+    stopped: dict[str, str] = field(default_factory=dict)
+    chosen: list[str] = field(default_factory=list)
 
 
 def asked_for(args: argparse.Namespace) -> Kind | None:
     """Which sweep the command line asks for."""
-    if args.layers and args.downstream_variant == "all":
-        raise ConfigError("--layers all and -v all: give one of them")
-    return "layers" if args.layers else "variants" if args.downstream_variant == "all" else None
+    asked: dict[Kind, tuple[str, bool]] = {
+        "layers": ("--layers all", bool(args.layers)),
+        "variants": ("-v all", args.downstream_variant == "all"),
+        "rates": ("--sweep or --seeds", args.sweep is not None or args.seeds is not None),
+    }
+    kinds = [kind for kind, (_, given) in asked.items() if given]
+    if len(kinds) > 1:
+        raise ConfigError(f"{' and '.join(asked[kind][0] for kind in kinds)}: give one of them")
+    return kinds[0] if kinds else None
 
 
 def train(kind: Kind, args: argparse.Namespace, tasks: Registry) -> int:
@@ -65,8 +82,7 @@ def train(kind: Kind, args: argparse.Namespace, tasks: Registry) -> int:
         print(f"{name} ({number} of {len(plans)})", file=sys.stderr)
         if number == 1:
             experiment.prepare(folder, bool(args.overwrite), resume=True)
-            content = {"kind": kind, "task": task.name, "members": [name for name, _ in members]}
-            write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
+            write(folder, Sweep(kind, task.name, [name for name, _ in members]))
         training.run(plan, changed)
     if is_main_process():
         if all(task.dev_split in results.read(folder / name).get("splits", {}) for name, _ in members):
@@ -100,6 +116,11 @@ def read(folder: Path) -> Sweep:
         return Sweep(**json.loads((folder / FILE).read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / FILE} is broken ({error}); train the sweep again with --overwrite") from None
+
+
+def write(folder: Path, content: Sweep) -> None:
+    """Write a sweep's file."""
+    write_atomically(folder / FILE, json.dumps(asdict(content), indent=2) + "\n")
 
 
 def _members(kind: Kind, args: argparse.Namespace, task: type[HeadTask], folder: Path, tasks: Registry) -> list[tuple[str, dict[str, Any]]]:
@@ -140,13 +161,13 @@ def combine(folder: Path, task: type[HeadTask], splits: Sequence[str]) -> dict[s
         entries[split] = (
             _mean(found.members, of_split) if found.kind == "variants" else _best(found.members, records, task.dev_split, split)
         )
-        results.update(folder, _record(records), split, entries[split])
+        results.update(folder, record(records), split, entries[split])
     if found.kind == "layers":
         _draw(folder, records)
     return entries
 
 
-def _record(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def record(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The keys of the sweep: those of its first member, with the cost of all."""
     costs = [record["cost"] for record in records]
     cost = {

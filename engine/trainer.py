@@ -190,6 +190,7 @@ class Trainer:
         """Close the logs."""
         if self.writer is not None:
             self.writer.close()
+            self.writer = None
 
     def read(self) -> Iterator[tuple[Position, list[tuple[int, Any]]]]:
         """For each step that is left: the position after it, and this process's micro-batches, read, with their global numbers."""
@@ -228,8 +229,8 @@ class Trainer:
         position, own = step
         return position, [(number, self.learner.load(cuts)) for number, cuts in own]
 
-    def accumulate(self, number: int, prepared: Any, count: int, last: bool) -> None:
-        """Add the gradient of one of `count` micro-batches of a step.
+    def accumulate(self, number: int, prepared: Any, count: int, last: bool) -> float:
+        """Add the gradient of one of `count` micro-batches of a step. Returns its loss.
 
         Args:
             number: of the micro-batch in the step, over all processes.
@@ -240,7 +241,9 @@ class Trainer:
             with self.accelerator.autocast():
                 loss, measures = self.learner.compute(self.module, prepared)
             self.accelerator.backward(loss / count)
-        self.count({"loss": loss.item(), **measures})
+        value = loss.item()
+        self.count({"loss": value, **measures})
+        return value
 
     def count(self, measures: dict[str, float]) -> None:
         """Add a micro-batch's measures to those that are logged."""
@@ -249,30 +252,30 @@ class Trainer:
             self.progress.totals[name] = [total + value, count + 1]
 
     def update(self, position: Position, seconds: float) -> None:
-        """Clip the gradient and take the optimizer's step; one whose gradient is not finite is left out.
+        """Clip the gradient and take the optimizer's step; one whose gradient is not finite is left out. See `advance`."""
+        if self.accelerator.scaler is not None:
+            self.accelerator.unscale_gradients(self.optimizer)
+        norm = clip(self.trained, self.runner.gradient_clipping)
+        if self.accelerator.scaler is not None:  # the scaler itself leaves such a step out, and must be told of it
+            self.optimizer.step()
+        elif math.isfinite(norm):
+            self.raw_optimizer.step()
+        self.raw_optimizer.zero_grad()
+        self.advance(position, seconds, norm)
+
+    def advance(self, position: Position, seconds: float, norm: float) -> None:
+        """Note that a step was taken, or left out where the gradient was not finite.
 
         Args:
             position: in the stream, after this step.
             seconds: that the step took.
-        """
-        if self.accelerator.scaler is not None:
-            self.accelerator.unscale_gradients(self.optimizer)
-        self.norm = clip(self.trained, self.runner.gradient_clipping)
-        self.rate = self.raw_optimizer.param_groups[0]["lr"]
-        if self.accelerator.scaler is not None:  # the scaler itself leaves such a step out, and must be told of it
-            self.optimizer.step()
-        elif math.isfinite(self.norm):
-            self.raw_optimizer.step()
-        self.raw_optimizer.zero_grad()
-        self._advance(position, seconds)
-
-    def _advance(self, position: Position, seconds: float) -> None:
-        """Note that a step was taken, or left out.
+            norm: of the gradient before it was clipped.
 
         Raises:
             CheckpointError: too many were left out in a row.
         """
-        progress, finite = self.progress, math.isfinite(self.norm)
+        progress, finite = self.progress, math.isfinite(norm)
+        self.norm, self.rate = norm, self.raw_optimizer.param_groups[0]["lr"]
         if self.scheduler is not None:
             self.scheduler.step()
         progress.step, progress.position, progress.seconds = progress.step + 1, position, progress.seconds + seconds
@@ -296,11 +299,12 @@ class Trainer:
             return merged
         return self.progress.totals
 
-    def log_training(self, bar: Any) -> None:
-        """Write down what was trained since the last time."""
+    def log_training(self, bar: Any = None) -> None:
+        """Write down what was trained since the last time, and show it beside a progress bar."""
         means = {name: total / count for name, (total, count) in self._gather_totals().items()}
         self.progress.totals = {}
-        bar.set_postfix(loss=f"{means['loss']:.3f}", lr=f"{self.rate:.1e}")
+        if bar is not None:
+            bar.set_postfix(loss=f"{means['loss']:.3f}", lr=f"{self.rate:.1e}")
         extra = {"lr": self.rate, "grad_norm": self.norm, "epoch": self.progress.position.epoch}
         self._write_line("train", {**means, **extra, **({"skipped": self.progress.skipped} if self.progress.skipped else {})})
 

@@ -66,19 +66,26 @@ def _watched(session: HeadSession) -> list[str]:
 
 def _train(session: HeadSession, args: argparse.Namespace) -> None:
     """Run the training loop to its end, from the beginning or from where the plan's checkpoint left off."""
-    plan, initial = session.plan, session.plan.arguments.init_ckpt
+    trainer = prepared_trainer(session, session.plan, session.probe, training_data(session))
+    if session.main:
+        open_folder(trainer, bool(args.overwrite), resume=session.plan.state is not None)
+        experiment.log_to(trainer.folder)
+    session.accelerator.wait_for_everyone()
+    log.info("%s", headline(session))
+    trainer.run()
+
+
+def prepared_trainer(session: HeadSession, plan: Plan, probe: Probe, data: TrainingData, quiet: bool = False) -> Trainer:
+    """The trainer of one head, where its plan says that it stands: at the beginning, or at the checkpoint."""
+    initial = plan.arguments.init_ckpt
     if initial and plan.state is None:
-        session.load_weights(checkpoint.load(Path(initial)), Path(initial))
-    trainer = build_trainer(session, plan, session.probe, training_data(session))
+        session.load_weights(checkpoint.load(Path(initial)), Path(initial), probe)
+    trainer = build_trainer(session, plan, probe, data, quiet)
     if plan.state is not None and plan.checkpoint is not None:
         session.check_upstream(plan.state, plan.checkpoint)
         _check_corpus(plan, trainer.identity["Fingerprints"]["corpus"])
         trainer.restore(plan.state)
-    if session.main:
-        _open_folder(session, args)
-    session.accelerator.wait_for_everyone()
-    log.info("%s", headline(session))
-    trainer.run()
+    return trainer
 
 
 def _check_corpus(plan: Plan, now: str) -> None:
@@ -124,11 +131,10 @@ def build_trainer(session: HeadSession, plan: Plan, probe: Probe, data: Training
     )  # fmt: skip
 
 
-def _open_folder(session: HeadSession, args: argparse.Namespace) -> None:
-    plan = session.plan
-    experiment.prepare(plan.folder, bool(args.overwrite), resume=plan.state is not None)
-    write_atomically(plan.folder / "config.yaml", yaml12.write(session.config.model_dump(mode="json")))
-    experiment.log_to(plan.folder)
+def open_folder(trainer: Trainer, overwrite: bool, resume: bool) -> None:
+    """Make a run's folder and write down its configuration."""
+    experiment.prepare(trainer.folder, overwrite, resume)
+    write_atomically(trainer.folder / "config.yaml", yaml12.write(trainer.identity["Config"]))
 
 
 def _record_best(session: HeadSession) -> None:

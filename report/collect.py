@@ -160,7 +160,8 @@ def experiments(top: Path) -> Iterator[Path]:
 
 
 def predictions(run: Run, split: str) -> dict[str, list[Prediction]]:
-    """The saved predictions of a split: under "" those of a plain run or of the best layer, else those of each fold by its name.
+    """The saved predictions of a split: under "" those of a plain run or of the best layer, else those of each fold or
+    seed by its name.
 
     Raises:
         CheckpointError: the run has no result of the split, or its predictions are missing or broken.
@@ -171,4 +172,4 @@ def predictions(run: Run, split: str) -> dict[str, list[Prediction]]:
         return {"": saved.read(run.folder, split)}
     if run.sweep.kind == "layers":
         return {"": saved.read(run.folder / PurePath(run.record.splits[split].checkpoint).parts[0], split)}
-    return {name: saved.read(run.folder / name, split) for name in run.sweep.members}
+    return {name: saved.read(run.folder / name, split) for name in run.sweep.chosen or run.sweep.members}
