@@ -1,7 +1,7 @@
 """How fast frame heads train from the store beside s3prl's live encoder: python benchmarks/frame.py [--json FILE] [--task pr|asr]
 
 Phone (PR) and speech recognition (ASR) by their recipes on HuBERT Base, CTC, Adam, clip 1: 8 utterances of 6 to 14 s a step for PR,
-4 for ASR, whose packed LSTMs take s3prl 10 s on two cores for these. Ours is the training loop that `run_downstream.py -m train`
+4 for ASR, where s3prl's packed LSTMs take longer on a CPU than its encoder. Ours is the training loop that `run_downstream.py -m train`
 runs, on a corpus of audio files, with its reading from the store of frames and, for ASR, its SpecAugment; the checkpoint behind
 the last step is not counted. s3prl's are its own expert, featurizer and head: padded together as its runner does, and one utterance
 after the other, which wastes nothing on padding.
