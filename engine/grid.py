@@ -42,7 +42,8 @@ class Head:
     @property
     def name(self) -> str:
         """Of its sub-folder."""
-        return f"seed{self.seed}" if self.rate is None else f"lr{self.rate:g}-seed{self.seed}"
+        rate = "" if self.rate is None else f"lr{self.rate:g}-".replace("+", "")
+        return f"{rate}seed{self.seed}"
 
 
 def asked_for(args: argparse.Namespace) -> list[Head]:
