@@ -6,7 +6,9 @@ training batch. The losses are Weir's functions; its own give the same numbers.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import importlib.util
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +41,12 @@ class Head(nn.Module):
         """Take over the weights of one of Weir's heads. Returns itself."""
         self.load_state_dict(renamed(weights, "model.post_net.linear" if self.pools else "model.linear"))
         return self
+
+
+def require(parser: argparse.ArgumentParser) -> None:
+    """End with a message where s3prl is not installed."""
+    if importlib.util.find_spec("s3prl") is None:
+        parser.error("there is nothing to compare with: s3prl is not installed (pip install -e '.[peers]')")
 
 
 def pooled_head(dim: int, projection: int, classes: int) -> Head:

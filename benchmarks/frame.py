@@ -158,6 +158,7 @@ def main() -> None:
     parser = _machine.parser("Training of frame heads from the store beside s3prl's live encoder.")
     parser.add_argument("--task", choices=("pr", "asr"), help="one of them; default: both")
     args = parser.parse_args()
+    _s3prl.require(parser)
     machine, versions = _machine.start(args)
     rows = []
     with tempfile.TemporaryDirectory() as name, _loop.own_cache():

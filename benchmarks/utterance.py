@@ -202,6 +202,7 @@ def main() -> None:
     parser = _machine.parser("A pooled head's training from the store beside s3prl's live encoder.")
     parser.add_argument("--whole", action="store_true", help=f"also run {WHOLE} epochs of both from beginning to end")
     args = parser.parse_args()
+    _s3prl.require(parser)
     machine, versions = _machine.start(args)
     with tempfile.TemporaryDirectory() as folder, _loop.own_cache():
         rows = measure(args, Path(folder))
