@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import editdistance
 import numpy as np
@@ -17,15 +18,20 @@ AT_ONCE = 1 << 22
 
 
 def scored(statistic: Statistic) -> Score:
-    """The value of a metric and the percentile interval over resampled units, widened to contain the value."""
+    """The value of a metric and, when it is asked for, the percentile interval over resampled units, widened to contain the value."""
     value = float(statistic.under(np.ones((1, statistic.units)))[0])
+    return Score(value, partial(percentiles, statistic, value), statistic)
+
+
+def percentiles(statistic: Statistic, value: float) -> tuple[float, float]:
+    """The ends of the interval around the value of a metric."""
     draws, some = np.random.default_rng(BOOTSTRAP_SEED), max(1, AT_ONCE // statistic.units)
     share = np.full(statistic.units, 1 / statistic.units)
     parts = [min(some, RESAMPLES - start) for start in range(0, RESAMPLES, some)]
     drawn = np.concatenate([statistic.under(draws.multinomial(statistic.units, share, size=part).astype(float)) for part in parts])
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (value, value)
-    return Score(value, min(value, float(low)), max(value, float(high)), statistic)
+    return min(value, float(low)), max(value, float(high))
 
 
 def error_rate(predictions: Sequence[Prediction], unit: str) -> Score:

@@ -191,7 +191,7 @@ def _record(session: HeadSession, data: TrainingData, trainers: Mapping[str, Tra
         states[name] = path, checkpoint.load(path)
         session.load_weights(states[name][1], path, trainer.learner.module)  # type: ignore[arg-type]
     probes: list[Any] = [trainer.learner.module for trainer in trainers.values()]
-    source, batches = data.watched[dev]
+    source, batches = session.exact_source(dev), data.watched[dev][1]
     ran = session.evaluator.outcomes(probes, dev, source, batches, f"{dev}{session.plan.mark}", not session.main) if probes else []
     for (name, trainer), of_head in zip(trainers.items(), ran, strict=True):
         outcome = session.evaluator.score(of_head, lambda own=of_head: own.outcomes)  # type: ignore[misc]

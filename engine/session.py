@@ -133,6 +133,11 @@ class Session:
         whole = len(cuts) >= len(self.cuts(split))  # without crops, longer utterances are left out
         return live if stored is None else sources.Stored(stored, live, reduction, origin, whole)
 
+    def exact_source(self, split: str) -> sources.Source:
+        """The store of a split where there is one that gives what encoding it now would give, else live."""
+        source = self.source(split, uses=1)
+        return source if source.origin.exact else self.live(split)
+
     def live(self, split: str, origin: Origin | None = None) -> sources.Live:
         """Representations computed as they are needed."""
         return self._live(None, origin)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -96,13 +97,25 @@ class Score:
     """A metric's value with its 95 % bootstrap interval, in the metric's unit.
 
     Attributes:
-        statistic: what the interval was made from, for comparing two runs.
+        interval: gives the low and the high end; asked once, and not while training, which needs the value alone.
+        statistic: what the interval is made from, for comparing two runs.
     """
 
     value: float
-    low: float
-    high: float
+    interval: Callable[[], tuple[float, float]] = field(compare=False, repr=False)
     statistic: Statistic | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def low(self) -> float:
+        return self._ends[0]
+
+    @property
+    def high(self) -> float:
+        return self._ends[1]
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        return self.interval()
 
 
 @dataclass(frozen=True)

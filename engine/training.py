@@ -142,7 +142,8 @@ def _record_best(session: HeadSession) -> None:
     best = session.plan.folder / session.task.best_checkpoint
     state = checkpoint.load(best)
     session.load_weights(state, best)
-    evaluate_split(session, session.task.dev_split, best, state)
+    dev = session.task.dev_split
+    evaluate_split(session, dev, best, state, source=session.exact_source(dev))
     weights = session.probe.featurizer.layer_weights()
     if session.main and weights is not None:
         plots.layer_weights(session.plan.folder / "layer_weights.png", weights, f"{session.task.name}{session.plan.mark}")

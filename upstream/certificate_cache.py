@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import uuid
 from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
 from upstream import cards
+from upstream.cache import cache_dir
 from upstream.certificate import Certificate
 
 LIBRARIES = ("torch", "torchaudio", "transformers", "s3prl")
@@ -50,9 +50,8 @@ def _read(record: Path) -> Certificate | None:
 
 
 def _folder() -> Path:
-    """Inside the cache folder: `WEIR_CACHE`, or `~/.cache/weir`."""
-    chosen = os.environ.get("WEIR_CACHE")
-    return (Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "weir") / "certificates"
+    """Inside the cache folder."""
+    return cache_dir() / "certificates"
 
 
 def _stamps(files: Iterable[Path]) -> dict[str, list[int] | None]:

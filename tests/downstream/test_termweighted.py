@@ -9,7 +9,6 @@ from corpus.errors import DataError
 from downstream import metrics
 from downstream.metrics import BOOTSTRAP_SEED
 from downstream.termweighted import QueryScores, false_alarm_weight, maximum
-from engine.task import Score
 
 
 def random_queries(count: int, seed: int = 0) -> list[QueryScores]:
@@ -45,8 +44,10 @@ def test_value_by_hand() -> None:
 
 
 def test_separable_scores_give_1_and_useless_ones_0() -> None:
-    assert maximum([QueryScores([2, 3], [0, 1])] * 3, 12.49) == Score(1, 1, 1)
-    assert maximum([QueryScores([0], [1] * 20)] * 3, 12.49) == Score(0, 0, 0)
+    every = maximum([QueryScores([2, 3], [0, 1])] * 3, 12.49)
+    assert (every.value, every.low, every.high) == (1, 1, 1)
+    none = maximum([QueryScores([0], [1] * 20)] * 3, 12.49)
+    assert (none.value, none.low, none.high) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("seed", range(5))

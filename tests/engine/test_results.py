@@ -32,7 +32,7 @@ def test_broken_record_is_named_and_not_overwritten(tmp_path: Path, text: str) -
 
 def test_metrics_are_entered_with_unit_and_direction_in_the_tasks_order() -> None:
     metrics = (Metric("wer"), Metric("mtwv", unit="", higher_is_better=True), Metric("cer"))
-    found = results.metric_entries(metrics, {"mtwv": Score(0.2, 0.1, 0.3), "wer": Score(9.0, 8.0, 10.0)})
+    found = results.metric_entries(metrics, {"mtwv": Score(0.2, lambda: (0.1, 0.3)), "wer": Score(9.0, lambda: (8.0, 10.0))})
     assert list(found) == ["wer", "mtwv"]
     assert found["mtwv"] == {"value": 0.2, "low": 0.1, "high": 0.3, "unit": "", "higher_is_better": True}
 

@@ -85,7 +85,7 @@ def test_a_metric_that_says_nothing_of_its_units_is_scored_again(tmp_path: Path,
 
     def plain(self: object, predictions: Sequence[Prediction]) -> dict[str, Score]:
         value = 100.0 * sum(row.prediction == row.reference for row in predictions) / len(predictions)
-        return {"acc": Score(value, value, value)}
+        return {"acc": Score(value, lambda: (value, value))}
 
     first, second = DRAWS.random(200) < 0.9, DRAWS.random(200) < 0.6
     a, b = ks(tmp_path / "a", first.tolist()), ks(tmp_path / "b", second.tolist())
