@@ -74,6 +74,12 @@ def unheard() -> Iterator[None]:
         yield
 
 
+def logged_losses(folder: Path) -> list[float]:
+    """The training losses in a run's log, in order."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line["loss"] for line in lines if line["split"] == "train"]
+
+
 class Loop:
     """A run of the benchmark's recipe (preset `superb`) on the CPU.
 
@@ -125,8 +131,7 @@ class Loop:
 
     def losses(self) -> list[float]:
         """Those that the log has, in order."""
-        lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        return [line["loss"] for line in lines if line["split"] == "train"]
+        return logged_losses(self.folder)
 
     def batches(self, count: int) -> list[list[Cut]]:
         """The first batches that training hears."""

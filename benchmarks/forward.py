@@ -7,10 +7,8 @@ output from that of the utterance alone in fp32 (transformers, else the plain fo
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +20,6 @@ from _hubert import Encoder
 from _machine import Row, Times
 from torch import Tensor
 
-import upstream
-from engine.memory import keep_large_blocks
 from upstream.base import Precision
 from upstream.fast.frozen import DTYPES
 from upstream.layers.convolutions import frames_of
@@ -147,29 +143,11 @@ class Comparison:
         return rows
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="HuBERT Base's forward beside transformers, torchaudio and s3prl.")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the ratios here")
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="short utterances and two rounds: whether it runs, not how fast")
-    parser.add_argument("--keep-blocks", action="store_true", help="large blocks of memory stay in the process, for the peers too")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Time, print and write."""
-    args = arguments()
-    warnings.filterwarnings("ignore")  # peers' of old calls
-    torch.set_num_threads(args.threads)
-    if args.keep_blocks:
-        keep_large_blocks()
-    torch.manual_seed(0)
-    machine, versions = _machine.describe("large blocks kept" if args.keep_blocks else ""), _machine.versions()
-    print(_machine.line(machine, versions), flush=True)
-    model = upstream.build("hubert").eval()
-    assert isinstance(model, Wav2Vec2)
+    args = _machine.parser("HuBERT Base's forward beside transformers, torchaudio and s3prl.").parse_args()
+    machine, versions = _machine.start(args)
+    model = _hubert.random_model()
     others = [_hubert.plain(model)]
     with tempfile.TemporaryDirectory() as folder:
         for found in _hubert.peers(model, Path(folder)):
@@ -180,14 +158,12 @@ def main() -> None:
     wanted, rows = cases(args.quick), []
     for precision in PRECISIONS:
         comparison = Comparison(model, precision, [_hubert.packed(model, precision), *others])
-        times = comparison.times(wanted, 2 if args.quick else args.rounds)
+        times = comparison.times(wanted, args.rounds)
         peak = max(machine[f"gemm_{precision}_gflops"], round(_machine.peak(DTYPES[precision])))
         machine[f"gemm_{precision}_gflops"] = peak
         print(f"\n{precision}, GEMM peak {peak} GFLOP/s\n" + _machine.table(HEADS, comparison.lines(wanted, times, peak)), flush=True)
         rows += comparison.ratios(wanted, times)
-    print("\n" + _machine.table(("id", "ours", "fastest peer", "ratio"), [[r.id, f"{r.ours}", f"{r.peer}", f"{r.ratio}"] for r in rows]))
-    if args.json:
-        _machine.write_json(args.json, "forward", machine, versions, rows)
+    _machine.finish(args, "forward", machine, versions, rows)
 
 
 if __name__ == "__main__":
