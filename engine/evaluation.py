@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from engine.prefetch import prefetch
 from engine.probe import Probe
 from engine.sources import Frozen, Loaded, Source
 from engine.task import HeadTask, Outcome, Outcomes, Prediction, Score
+from upstream.base import Representation
 
 MAX_CUTS = 32
 """Utterances in an evaluation batch, at most."""
@@ -57,6 +58,11 @@ class Prepared:
         """A head's output."""
         return probe(self.inputs, self.lengths, self.samples)
 
+    def pooled(self, probe: Probe) -> Prepared:
+        """The same with what the probe hears of it, which is all that others like it need."""
+        heard = probe.heard(Representation(self.inputs, self.lengths), self.samples)
+        return replace(self, inputs=heard.hidden_states, lengths=heard.lengths)
+
 
 class Evaluator:
     """Evaluates probes on splits; with several processes each does its share and all hold the whole outcome.
@@ -92,6 +98,8 @@ class Evaluator:
             ahead = prefetch(source.load, own, 2 if source.reads_ahead else 0)
             for loaded in tqdm(ahead, total=len(own), desc=title, unit="batch", disable=quiet, leave=False):
                 prepared = self.prepare(loaded)
+                if len(probes) > 1 and self.frozen is not None and all(probe.pools for probe in probes):
+                    prepared = prepared.pooled(probes[0])
                 for probe, of_probe in zip(probes, rows, strict=True):
                     of_probe += self._found(probe, prepared, labelled)
         cuts, seconds = {cut.id: cut for batch in batches for cut in batch}, time.monotonic() - began

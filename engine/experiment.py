@@ -120,7 +120,9 @@ def claim_sweep(folder: Path, resume: bool, overwrite: bool) -> None:
 def sweep_members(folder: Path) -> list[str]:
     """The sub-folders of a sweep. Raises CheckpointError where its file is broken."""
     try:
-        members = [str(name) for name in json.loads((folder / SWEEP).read_text())["members"]]
+        members = json.loads((folder / SWEEP).read_text())["members"]
+        if not isinstance(members, list) or not all(isinstance(name, str) for name in members):
+            raise ValueError("members is no list of names")
         if odd := [name for name in members if not MEMBER.fullmatch(name)]:
             raise ValueError(f"{odd[0]!r} is no name of a sub-folder")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,33 +1,34 @@
 """`--sweep lr=… --seeds N`: a head for every learning rate and seed, all trained at once; the rate that is the best on dev is reported.
 
-Each head is a run of its own in a sub-folder. `results.json` of the whole folder holds the mean over the seeds of the chosen rate with its
-95 % interval (Student's t); `rates.json` and `rates.png` show the metric over the rates.
+Each head is a run of its own in a sub-folder; `choice.py` says what they give together.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import os
+import re
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus.files import write_atomically
-from engine import experiment, rates, results, sweep
+from engine import choice, experiment, rates, results, sweep
 from engine.errors import CheckpointError, ConfigError
 from engine.plan import Plan, named_task, plan_evaluation, plan_from_checkpoint, plan_training
 from engine.task import HeadTask
 from upstream.registry import Registry
 
 if TYPE_CHECKING:
-    from engine.learners import TrainingData
+    from engine.evaluation import Ran
     from engine.session import HeadSession
-    from engine.trainer import Evaluated, Trainer
+    from engine.sources import Source
+    from engine.trainer import Evaluated
 
 SEED = 1337
 
@@ -60,8 +61,8 @@ def _rates(args: argparse.Namespace) -> Sequence[float | None]:
     key, equals, text = args.sweep.partition("=")
     if key.strip() != "lr" or not equals:
         raise ConfigError(f"--sweep {args.sweep}: learning rates can be swept, as in --sweep lr=1e-2,1e-3,1e-4")
-    if rates.KEY in (args.override or ""):
-        raise ConfigError(f"--sweep {args.sweep} and -o {rates.KEY} both say the learning rate: give one of them")
+    if re.search(r"config\.optimizer(\.lr)?\s*=", args.override or ""):
+        raise ConfigError(f"--sweep {args.sweep} and -o config.optimizer both say the learning rate: give one of them")
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
@@ -79,20 +80,21 @@ def train(args: argparse.Namespace, tasks: Registry) -> int:
     plain.sweep = plain.seeds = None
     task, folder = named_task(plain, tasks)
     experiment.claim_sweep(folder, bool(args.auto_resume), bool(args.overwrite))
-    there = sweep.read(folder) if sweep.is_sweep(folder) and not args.overwrite else sweep.Sweep("rates", task.name, [])
-    if there.members and there.members != [head.name for head in heads]:
-        raise ConfigError(f"{folder} holds the heads {', '.join(there.members)}: name the same rates and seeds, or give -n for a new run")
-    plans = _plans(plain, folder, [head for head in heads if head.name not in there.stopped], tasks)
+    sweep.check_same(folder, "rates", [head.name for head in heads], bool(args.overwrite))
+    goes_on = sweep.is_sweep(folder) and not args.overwrite
+    stopped = sweep.read(folder).stopped if goes_on else {}
+    plans = _plans(plain, folder, [head for head in heads if head.name not in stopped], tasks)
     first = next(iter(plans.values()))
     if task.dev_split not in first.config.runner.eval_dataloaders:  # type: ignore[attr-defined]
         raise ConfigError(f"--sweep and --seeds choose on {task.dev_split}: name it in config.runner.eval_dataloaders")
     if _is_finished(folder, plans, task):
         print(f"{folder} is finished: {first.state['Step'] if first.state else 0} steps", file=sys.stderr)
         return 0
-    content = sweep.Sweep("rates", task.name, [head.name for head in heads], rates=[head.rate for head in heads], stopped=there.stopped)
+    content = sweep.Sweep("rates", task.name, [head.name for head in heads], rates=[head.rate for head in heads], stopped=stopped)
     _train(folder, content, plans, args)
-    combine(folder, task, [task.dev_split])
-    print(f"{report(folder)}\ntrained: {folder}\nevaluate it: python run_downstream.py -m evaluate -e {folder}", file=sys.stderr)
+    choice.choose(folder, task)
+    choice.average(folder, [task.dev_split])
+    print(f"{choice.table(folder)}\ntrained: {folder}\nevaluate it: python run_downstream.py -m evaluate -e {folder}", file=sys.stderr)
     return 0
 
 
@@ -105,6 +107,8 @@ def _refuse(args: argparse.Namespace) -> None:
     ):
         if value:
             raise ConfigError(f"{flag} {why}: leave it out, or leave --sweep and --seeds out")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("--sweep and --seeds run in one process: leave torchrun or accelerate launch out")
 
 
 def _plans(args: argparse.Namespace, folder: Path, heads: Sequence[Head], tasks: Registry) -> dict[str, Plan]:
@@ -135,14 +139,15 @@ def _is_finished(folder: Path, plans: Mapping[str, Plan], task: type[HeadTask]) 
 
 
 def _train(folder: Path, content: sweep.Sweep, plans: Mapping[str, Plan], args: argparse.Namespace) -> None:
-    from engine import training
+    from engine import checkpoint, training
     from engine.session import HeadSession, headline
     from engine.together import Together
 
     session = HeadSession(next(iter(plans.values())), args.device)
-    if session.accelerator.num_processes > 1:
-        raise ConfigError("--sweep and --seeds run in one process: leave torchrun or accelerate launch out")
-    data = training.training_data(session)
+    dev = session.task.dev_split
+    if why := session.task.unavailable(dev):
+        raise ConfigError(f"--sweep and --seeds choose on {dev}, which this data cannot give: {why}")
+    data = training.training_data(session, seeds=len({plan.arguments.seed for plan in plans.values()}))
     trainers = {
         name: training.prepared_trainer(session, plan, session.build_probe(plan.arguments.seed), data, quiet=True)
         for name, plan in plans.items()
@@ -152,7 +157,7 @@ def _train(folder: Path, content: sweep.Sweep, plans: Mapping[str, Plan], args: 
     for name, trainer in trainers.items():
         training.open_folder(trainer, overwrite=plans[name].state is None, resume=plans[name].state is not None)
     experiment.log_to(folder)
-    training.log.info("%d heads, each: %s", len(trainers), headline(session))
+    training.log.info("%d heads, each: %s", len(trainers), headline(session, folder))
 
     def stop(name: str, why: str) -> None:
         training.log.info("%s stops: %s", name, why)
@@ -160,10 +165,13 @@ def _train(folder: Path, content: sweep.Sweep, plans: Mapping[str, Plan], args: 
         sweep.write(folder, content)
 
     def tell(step: int, found: Mapping[str, Sequence[Evaluated]]) -> None:
-        training.log.info("step %d  %s%s  %s", step, session.task.dev_split, session.plan.mark, _progress(session, content, found))
+        training.log.info("step %d  %s%s  %s", step, dev, session.plan.mark, _progress(session, content, found))
 
     Together(trainers, tell, stop, session.plan.mark).run()
-    _record(session, data, {name: trainer for name, trainer in trainers.items() if name not in content.stopped})
+    plans = {name: plan for name, plan in plans.items() if name not in content.stopped}
+    best = {name: plan.folder / session.task.best_checkpoint for name, plan in plans.items()}
+    heads = Heads(session, {name: (path, checkpoint.load(path)) for name, path in best.items()})
+    heads.evaluate(dev, session.exact_source(dev))
 
 
 def _progress(session: HeadSession, content: sweep.Sweep, found: Mapping[str, Sequence[Evaluated]]) -> str:
@@ -180,131 +188,72 @@ def _progress(session: HeadSession, content: sweep.Sweep, found: Mapping[str, Se
     return f"{metric}  {'  '.join(figures)}"
 
 
-def _record(session: HeadSession, data: TrainingData, trainers: Mapping[str, Trainer]) -> None:
-    """Evaluate dev at every head's best checkpoint, in one pass, and write it down."""
-    from engine import checkpoint, evaluating
+class Heads:
+    """Trained heads on one upstream, evaluated together.
 
-    dev = session.task.dev_split
-    states = {}
-    for name, trainer in trainers.items():
-        path = trainer.folder / session.task.best_checkpoint
-        states[name] = path, checkpoint.load(path)
-        session.load_weights(states[name][1], path, trainer.learner.module)  # type: ignore[arg-type]
-    probes: list[Any] = [trainer.learner.module for trainer in trainers.values()]
-    source, batches = session.exact_source(dev), data.watched[dev][1]
-    ran = session.evaluator.outcomes(probes, dev, source, batches, f"{dev}{session.plan.mark}", not session.main) if probes else []
-    for (name, trainer), of_head in zip(trainers.items(), ran, strict=True):
-        outcome = session.evaluator.score(of_head, lambda own=of_head: own.outcomes)  # type: ignore[misc]
-        path, state = states[name]
-        evaluating.write(session, trainer.folder, outcome, path, state, dev, source)
+    Args:
+        checkpoints: path and content by name; each stands in its head's folder.
+    """
+
+    def __init__(self, session: HeadSession, checkpoints: Mapping[str, tuple[Path, dict[str, Any]]]) -> None:
+        self.session, self.checkpoints = session, checkpoints
+        self.probes = []
+        for path, state in checkpoints.values():
+            probe = session.build_probe(state["Args"]["seed"])
+            session.load_weights(state, path, probe)
+            self.probes.append(probe)
+
+    def evaluate(self, split: str, source: Source) -> None:
+        """Read and encode a split once for all heads, and write each one's predictions and entry into its folder."""
+        from engine import evaluating
+
+        ran = self._run(split, source)
+        on_dev = cache(lambda: self._run(self.session.task.dev_split, self.session.live(self.session.task.dev_split)))
+        for place, (path, state) in enumerate(self.checkpoints.values()):
+            dev = (lambda: ran) if split == self.session.task.dev_split else on_dev
+            outcome = self.session.evaluator.score(ran[place], lambda place=place, dev=dev: dev()[place].outcomes)  # type: ignore[misc]
+            evaluating.write(self.session, path.parent, outcome, path, state, split, source)
+
+    def _run(self, split: str, source: Source) -> list[Ran]:
+        if not self.probes:
+            return []
+        session = self.session
+        batches = session.evaluation_batches(session.cuts(split))
+        return session.evaluator.outcomes(self.probes, split, source, batches, f"{split}{session.plan.mark}", not session.main)
 
 
 def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
     """Evaluate the heads of the chosen rate, then write down and print what they give together."""
     from engine import evaluating
+    from engine.session import HeadSession, check_split
 
     if args.expdir:
         raise ConfigError("-p is for one checkpoint; a sweep's results stand in its own folder")
     found = sweep.read(folder)
-    task: type[HeadTask] = tasks.load(found.task)
     if not found.chosen:
         raise CheckpointError(f"{folder} is not trained to the end: go on with -a")
-    kept = results.read(folder).get("config", {}).get("store", {}).get("mode", "auto")
+    plans: dict[str, tuple[Plan, argparse.Namespace]] = {}
     for name in found.chosen:
-        head = copy(args)
-        head.past_exp, head.expname = str(folder / name), None
-        head.store = args.store or (kept if len(found.chosen) > 1 else None)  # encoded once for all of them
-        evaluating.evaluate(plan_evaluation(head, tasks), head)
-    entries = combine(folder, task, args.evaluate_split or [task.test_split])
-    evaluating.show(folder, results.read(folder), entries, bool(args.json))
-    return 0
-
-
-def combine(folder: Path, task: type[HeadTask], splits: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Choose the rate on dev, and write what its heads give on these splits. Returns the entries.
-
-    Raises:
-        CheckpointError: results are missing, or every rate has a head that stopped.
-    """
-    found = sweep.read(folder)
-    records = {name: results.read(folder / name) for name in found.members if name not in found.stopped}
-    values = {name: _value(record, task.dev_split, folder / name) for name, record in records.items()}
-    by_rate: dict[float | None, list[str]] = {}
-    for name, rate in zip(found.members, found.rates, strict=True):
-        by_rate.setdefault(rate, []).append(name)
-    whole = {rate: names for rate, names in by_rate.items() if not any(name in found.stopped for name in names)}
-    if not whole:
-        raise CheckpointError(f"{folder}: every learning rate has a head that stopped ({next(iter(found.stopped.values()))}); lower them")
-    metric, main = next(iter(next(iter(records.values()))["splits"][task.dev_split]["metrics"].items()))
-    sign = 1 if main["higher_is_better"] else -1
-    rate = max(whole, key=lambda rate: sign * statistics.fmean(values[name] for name in whole[rate]))
-    found.chosen[:] = whole[rate]
-    sweep.write(folder, found)
-    kept = {"metric": metric, "unit": main["unit"], "higher_is_better": main["higher_is_better"], "split": task.dev_split}
-    heads = [{"rate": rate, "head": name, "value": values.get(name)} for name, rate in zip(found.members, found.rates, strict=True)]
-    write_atomically(folder / "rates.json", json.dumps({**kept, "chosen": rate, "heads": heads}, indent=2) + "\n")
-    _draw(folder, {rate: [values[name] for name in names] for rate, names in whole.items() if rate is not None})
-    entries = {}
+        own = copy(args)
+        own.past_exp, own.expname = str(folder / name), None
+        plans[name] = plan_evaluation(own, tasks), own
+    first, _ = plans[found.chosen[0]]
+    splits = list(args.evaluate_split or [first.task.test_split])
     for split in splits:
-        entries[split] = _over_seeds(folder, whole[rate], [records[name] for name in whole[rate]], split)
-        results.update(folder, sweep.record([records[name] for name in whole[rate]]), split, entries[split])
-    return entries
-
-
-def _value(record: Mapping[str, Any], split: str, folder: Path) -> float:
-    """The main metric of a split."""
-    entry = record.get("splits", {}).get(split)
-    if not entry:
-        raise CheckpointError(f"{folder} has no results of split {split}; go on with -a")
-    return float(next(iter(entry["metrics"].values()))["value"])
-
-
-def _over_seeds(folder: Path, names: Sequence[str], records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
-    """The entry of a split: means over the heads of one rate, with Student's 95 % interval; of one head its own."""
-    from scipy import stats
-
-    entries = [record.get("splits", {}).get(split) for record in records]
-    if not all(entries):
-        raise CheckpointError(f"{folder}: not every chosen head has results of split {split}; evaluate the sweep on it first")
-    first = entries[0]
-    if len(entries) == 1:
-        return {**first, "checkpoint": f"{names[0]}/{first['checkpoint']}"}
-    metrics = {}
-    for name, metric in first["metrics"].items():
-        values = [float(entry["metrics"][name]["value"]) for entry in entries]
-        mean = statistics.fmean(values)
-        half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-        metrics[name] = {**metric, "value": mean, "low": mean - half, "high": mean + half, "values": values}
-    cost = {**first["cost"], "seconds": math.fsum(entry["cost"]["seconds"] for entry in entries)}
-    return {**first, "metrics": metrics, "checkpoint": f"{names[0]}…{names[-1]}/{first['checkpoint']}", "cost": cost}
-
-
-def _draw(folder: Path, values: Mapping[float, Sequence[float]]) -> None:
-    """The main metric on dev over the learning rates, where there are several."""
-    from engine import plots
-
-    if len(values) < 2:
-        return
-    found = json.loads((folder / "rates.json").read_text())
-    record = results.read(folder / found["heads"][0]["head"])
-    mark = " (demo)" if record.get("demo") else ""
-    label = f"{found['split']} {found['metric']} {found['unit']}".strip()
-    ordered = sorted(values)
-    plots.metric_over_rates(folder / "rates.png", ordered, [values[rate] for rate in ordered], label, f"{record.get('task', '')}{mark}")
-
-
-def report(folder: Path) -> str:
-    """Each rate with the mean of its heads on dev, and the chosen one, as a table."""
-    found, stopped = json.loads((folder / "rates.json").read_text()), sweep.read(folder).stopped
-    rows = [["learning rate", f"{found['split']} {found['metric']}", "lowest", "highest", "heads", ""]]
-    by_rate: dict[float | None, list[dict[str, Any]]] = {}
-    for head in found["heads"]:
-        by_rate.setdefault(head["rate"], []).append(head)
-    for rate, heads in by_rate.items():
-        values = [head["value"] for head in heads if head["value"] is not None]
-        figures = [f"{figure(values):.2f}" if values else "–" for figure in (statistics.fmean, min, max)] if values else ["–"] * 3
-        why = f"{sum(head['head'] in stopped for head in heads)} stopped" if any(head["head"] in stopped for head in heads) else ""
-        rows.append(
-            ["as configured" if rate is None else f"{rate:g}", *figures, str(len(heads)), "chosen" if rate == found["chosen"] else why]
-        )
-    return results.table(rows)
+        check_split(first.task, split, evaluated=True)
+    session = HeadSession(first, args.device)
+    if session.task.chosen_on_test:  # every checkpoint of every head
+        entries = [evaluating.evaluate(plan, own) or {} for plan, own in plans.values()]
+        splits = list(dict.fromkeys(name for of_head in entries for name in of_head))
+    else:
+        checkpoints = {}
+        for name, (plan, _) in plans.items():
+            assert plan.checkpoint is not None and plan.state is not None
+            session.check_upstream(plan.state, plan.checkpoint)
+            results.check_same_run(plan.folder, evaluating.record(session, plan.state, plan.checkpoint))
+            checkpoints[name] = plan.checkpoint, plan.state
+        heads = Heads(session, checkpoints)
+        for split in splits:
+            heads.evaluate(split, session.source(split, uses=1) if args.store else session.live(split))
+    evaluating.show(folder, results.read(folder), choice.average(folder, splits), bool(args.json))
+    return 0

@@ -109,12 +109,13 @@ class Session:
         """The batches in which a split is evaluated and stored: the same ones, so that stored equals live."""
         return evaluation_batches(cuts, self.config.runner.eval_batch_seconds, MAX_CUTS)
 
-    def source(self, split: str, cuts: Sequence[Cut] | None = None, uses: float | None = None) -> sources.Source:
+    def source(self, split: str, cuts: Sequence[Cut] | None = None, uses: float | None = None, readers: int = 1) -> sources.Source:
         """Where the representations of a split come from: the store where it pays, else live.
 
         Args:
             cuts: what may be stored; None for the whole split. The rest is computed as it is needed.
             uses: how often each utterance will be needed; None for as often as training needs it.
+            readers: how many need it so often, each in an order of its own.
         """
         stored, reduction = None, self.reduction()
         cuts = list(self.cuts(split)) if cuts is None else cuts
@@ -125,7 +126,12 @@ class Session:
         else:
             count = self._crops(split)
             wanted = Wanted(
-                split, cuts, self.evaluation_batches(cuts), reduction, lambda: self._uses(split) if uses is None else uses, count
+                split,
+                cuts,
+                self.evaluation_batches(cuts),
+                reduction,
+                uses=lambda: readers * (self._uses(split) if uses is None else uses),
+                crops=count,
             )
             stored, origin = self.storage.open(wanted)
         self.origins[split] = origin
@@ -277,11 +283,11 @@ def trained_parameters(session: HeadSession) -> int:
     return sum(p.numel() for p in session.probe.parameters() if p.requires_grad)
 
 
-def headline(session: HeadSession) -> str:
-    """What is about to run, in one line."""
+def headline(session: HeadSession, folder: Path | None = None) -> str:
+    """What is about to run, in one line; `folder` where it is not that of the session's plan."""
     arguments, config = session.plan.arguments, session.config
     weights = f" ({arguments.upstream_ckpt})" if arguments.upstream_ckpt else ""
     return (
         f"{session.task.name} on {arguments.upstream}{weights}{session.plan.mark}: preset {arguments.preset}, protocol {config.protocol}, "
-        f"{trained_parameters(session):,} trained parameters, {config.runner.total_steps:,} steps -> {session.plan.folder}"
+        f"{trained_parameters(session):,} trained parameters, {config.runner.total_steps:,} steps -> {folder or session.plan.folder}"
     )

@@ -42,7 +42,7 @@ class Stack:
     def serves(trainers: Sequence[Trainer]) -> bool:
         """Whether the heads can be stacked: several, in fp32, that need no more than the mean over frames and say how."""
         probes = [trainer.learner.module for trainer in trainers]
-        pooled = all(isinstance(probe, Probe) and probe.pools and hasattr(probe.head, "stacked") for probe in probes)
+        pooled = all(isinstance(probe, Probe) and probe.pools and "stacked" in vars(type(probe.head)) for probe in probes)
         return len(probes) > 1 and pooled and trainers[0].accelerator.mixed_precision == "no"
 
     def accumulate(self, prepared: Prepared, count: int) -> list[float]:

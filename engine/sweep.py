@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from corpus.files import write_atomically
 from engine import experiment, results
@@ -71,6 +71,7 @@ def train(kind: Kind, args: argparse.Namespace, tasks: Registry) -> int:
     task, folder = named_task(plain, tasks)
     experiment.claim_sweep(folder, bool(args.auto_resume), bool(args.overwrite))
     members = _members(kind, plain, task, folder, tasks)
+    check_same(folder, kind, [name for name, _ in members], bool(args.overwrite))
     plans = [(name, changed, plan_training(changed, tasks)) for name, changed in _each(plain, folder, members)]
     _, _, first = plans[0]
     if kind == "layers" and task.dev_split not in first.config.runner.eval_dataloaders:  # type: ignore[attr-defined]
@@ -110,12 +111,32 @@ def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
     return 0
 
 
+def check_same(folder: Path, kind: Kind, members: Sequence[str], overwrite: bool) -> None:
+    """Refuse to go on with a sweep of another kind or of other members."""
+    if overwrite or not is_sweep(folder):
+        return
+    there = read(folder)
+    if (there.kind, there.members) != (kind, list(members)):
+        raise ConfigError(
+            f"{folder} holds the runs {', '.join(there.members)}, and the command means {', '.join(members)}: "
+            "name the same ones, give --overwrite to replace them, or -n for another name"
+        )
+
+
 def read(folder: Path) -> Sweep:
     """The sweep in a folder. Raises CheckpointError where its file is broken."""
+    members = experiment.sweep_members(folder)
     try:
-        return Sweep(**json.loads((folder / FILE).read_text()))
+        found = Sweep(**json.loads((folder / FILE).read_text()))
+        if found.kind not in get_args(Kind) or not isinstance(found.task, str) or found.members != members:
+            raise ValueError("it names no kind, task and members")
+        if len(found.rates) != (len(members) if found.kind == "rates" else 0):
+            raise ValueError(f"{len(found.rates)} rates for {len(members)} members")
+        if odd := [name for name in (*found.stopped, *found.chosen) if name not in members]:
+            raise ValueError(f"{odd[0]!r} is none of its members")
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / FILE} is broken ({error}); train the sweep again with --overwrite") from None
+    return found
 
 
 def write(folder: Path, content: Sweep) -> None:

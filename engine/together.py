@@ -24,7 +24,8 @@ Stop = Callable[[str, str], None]
 class Together:
     """Trains heads by name, a step of all of them at a time, to the last one.
 
-    A head whose loss is not a number, or whose gradient is not finite for too long, stops alone.
+    A head whose loss is not a number stops alone, unless it is so for all heads: then the batch is to blame, and is left out. So does
+    one whose gradient is not finite for too long.
 
     Args:
         trainers: all at the same step, over the same data.
@@ -58,7 +59,8 @@ class Together:
             bar.update()
             self._after()
         bar.close()
-        for trainer in self.trainers.values():
+        for trainer in self.alive.values():
+            trainer.prune()
             trainer.end()
 
     @property
@@ -113,9 +115,9 @@ class Group:
                 losses = dict(zip(self.trainers, self.stack.accumulate(prepared, count), strict=True))
             else:
                 losses = {name: trainer.accumulate(number, prepared, count, last) for name, trainer in self.alive.items()}
-            for name, loss in losses.items():
-                if math.isnan(loss):
-                    self.stop(name, "its loss was not a number")
+            lost = [name for name, loss in losses.items() if name in self.alive and math.isnan(loss)]
+            for name in lost if len(lost) < len(self.alive) else ():
+                self.stop(name, "its loss was not a number", next(iter(self.alive.values())).progress.step + 1)
 
     def update(self, seconds: float) -> None:
         """Take the step of every head that still learns."""
@@ -129,11 +131,9 @@ class Group:
                 else:
                     trainer.update(self.position, seconds)
             except CheckpointError:
-                self.stop(name, "its gradient was not finite in too many updates in a row")
+                self.stop(name, "its gradient was not finite in too many updates in a row", trainer.progress.step)
 
-    def stop(self, name: str, why: str) -> None:
+    def stop(self, name: str, why: str, step: int) -> None:
         """Let a head learn no more."""
-        if name in self.alive:
-            trainer = self.alive.pop(name)
-            self._stop(name, f"{why} (step {trainer.progress.step + 1})")
-            trainer.end()
+        self.alive.pop(name).end()
+        self._stop(name, f"{why} (step {step})")

@@ -314,7 +314,7 @@ class Trainer:
         better = False
         for result in results:
             self._write_line(result.split, result.measures)
-            if result.value is not None and (self.progress.best is None or result.value > self.progress.best):
+            if result.value is not None and is_better(result.value, self.progress.best):
                 self.progress.best, better = result.value, True
             if self.accelerator.is_main_process and not self.quiet:
                 figures = "  ".join(f"{name} {value:.4g}" for name, value in result.measures.items())
@@ -356,6 +356,11 @@ class Trainer:
             file.write(json.dumps({"step": self.progress.step, "split": split, **plain}) + "\n")
         for name, value in values.items():
             self.writer.add_scalar(f"{split}/{name}", value, self.progress.step)
+
+
+def is_better(value: float, best: float | None) -> bool:
+    """Whether a value is above the best so far; anything is better than none, and a number than what is not one."""
+    return best is None or value > best or (math.isnan(best) and not math.isnan(value))
 
 
 def clip(parameters: Sequence[nn.Parameter], largest: float) -> float:

@@ -35,6 +35,8 @@ def run(plan: Plan, args: argparse.Namespace) -> int:
     session = HeadSession(plan, args.device)
     if not done:
         _train(session, args)
+    elif session.main and plan.state is not None and plan.checkpoint == experiment.newest(plan.folder):
+        experiment.prune(plan.folder, session.config.runner.max_keep, plan.state["Step"])  # a kill came before it
     if session.task.dev_split in _watched(session):
         _record_best(session)
     if session.main:
@@ -97,11 +99,15 @@ def _check_corpus(plan: Plan, now: str) -> None:
         )
 
 
-def training_data(session: HeadSession) -> TrainingData:
-    """The training split and those that are watched, each stored where it pays."""
+def training_data(session: HeadSession, seeds: int = 1) -> TrainingData:
+    """The training split and those that are watched, each stored where it pays.
+
+    Args:
+        seeds: how many heads read the training split, each in an order of its own.
+    """
     config, task, crops = session.config, session.task, session.config.store.crops
     cuts = session.cuts(task.train_split)
-    source = session.source(task.train_split, storable(cuts, task.crop_seconds, crops))
+    source = session.source(task.train_split, storable(cuts, task.crop_seconds, crops), readers=seeds)
     watched = {split: (session.source(split), session.evaluation_batches(session.cuts(split))) for split in _watched(session)}
     return TrainingData(cuts, config.corpus.batching, source, watched, crops if source.origin.reduction != "live" else 0)
 

@@ -39,7 +39,7 @@ class Featurizer(nn.Module):
     def forward(self, representation: Representation) -> tuple[Tensor, Tensor]:
         """Mix the states.
 
-        Returns: features (B, F, D), zero past each length, and lengths (B,).
+        Returns: features (B, F, D), of which what lies past each length means nothing, and lengths (B,).
 
         Raises:
             UpstreamError: the representation has other states or features than the featurizer was built for.
@@ -67,7 +67,7 @@ class Featurizer(nn.Module):
 class _Mix(torch.autograd.Function):
     """Weighted sum (B, F, D) of states (L, B, F, D) that need no gradient, in the precision of the weights (L,), whatever theirs.
 
-    No copy of all states in that precision is made, and of the gradient there is only what the weights need.
+    Of the gradient there is only what the weights need, and on a CPU no copy of all states in that precision is made.
     """
 
     @staticmethod

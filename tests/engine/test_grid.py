@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
-from engine import checkpoint, grid, sweep
+from engine import checkpoint, choice, sweep
 from engine.errors import CheckpointError
 from engine.stack import Stack
 from tests.engine import make, toy
@@ -125,7 +125,7 @@ def test_a_head_whose_loss_is_not_a_number_stops_alone(run: Run, monkeypatch: py
     found.stopped["lr0.01-seed1337"] = "its loss was not a number (step 3)"
     sweep.write(FOLDER, found)
     with pytest.raises(CheckpointError, match="every learning rate has a head that stopped"):
-        grid.combine(FOLDER, toy.Toy, ["dev"])
+        choice.choose(FOLDER, toy.Toy)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,9 @@ def test_a_head_whose_loss_is_not_a_number_stops_alone(run: Run, monkeypatch: py
         (("--seeds", "2", "--check"), "--check"),
         (("--seeds", "2", "-v", "all"), "give one of them"),
         (("--sweep", "lr=1", "-o", "config.optimizer.lr=2"), "give one of them"),
+        (("--sweep", "lr=1", "-o", "config.optimizer={name: Adam, lr: 2}"), "give one of them"),
         (("--seeds", "2", "-o", "config.runner.eval_dataloaders=[]"), "dev"),
+        (("--seeds", "2", "-o", "config.corpus.half=none"), "the second half has no dev"),
     ],
 )
 def test_what_makes_no_sense_is_refused(run: Run, words: tuple[str, ...], said: str) -> None:
@@ -150,10 +152,54 @@ def test_what_makes_no_sense_is_refused(run: Run, words: tuple[str, ...], said: 
 
 def test_a_sweep_is_not_overwritten_or_changed_unasked(run: Run) -> None:
     train(run, "toy", *GRID)
-    for words, said in (((), "--overwrite"), (("-a",), "name the same rates")):
+    for words, said in (((), "--overwrite"), (("-a",), "name the same ones")):
         refused = run(*TRAIN, "-d", "toy", "--sweep", "lr=1e-1,1e-2", *words)
         assert refused.status == 2 and said in refused.err, refused.err
+    layers = run(*TRAIN, "-d", "toy", "--layers", "all", "-a")
+    assert layers.status == 2 and "name the same ones" in layers.err and sweep.read(FOLDER).kind == "rates"
     evaluated = run("-m", "evaluate", "-e", FOLDER, "--seeds", "2")
     assert evaluated.status == 2 and "-m train" in evaluated.err
     assert run(*TRAIN, "-d", "toy", "--overwrite").status == 0
     assert not (FOLDER / "lr0.1-seed1337").exists() and not (FOLDER / "rates.json").exists()
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_a_batch_that_is_bad_for_all_heads_stops_none(run: Run, monkeypatch: pytest.MonkeyPatch, stacked: bool) -> None:
+    if not stacked:
+        monkeypatch.setattr(Stack, "serves", lambda trainers: False)
+    plain, first = toy.Toy.loss, []
+
+    def poisoned(task: toy.Toy, output: torch.Tensor, labels: list[int]) -> torch.Tensor:
+        batch = labels[:4]
+        first.append(batch)
+        return plain(task, output, labels) * (float("nan") if batch == first[0] else 1.0)
+
+    monkeypatch.setattr(toy.Toy, "loss", poisoned)
+    train(run, "toy", "--sweep", "lr=1e-1,1e-2")
+    assert sweep.read(FOLDER).stopped == {}
+    assert make.lines(FOLDER / "lr0.1-seed1337", "train")[-1]["skipped"] >= 1
+
+
+def test_the_chosen_heads_stay_chosen_whatever_is_evaluated_later(run: Run) -> None:
+    train(run, "toy", "--sweep", "lr=1e-1,1e-6", "--seeds", "2")
+    chosen = sweep.read(FOLDER).chosen
+    assert run("-m", "evaluate", "-e", FOLDER / chosen[0] / "states-2.ckpt", "-t", "dev").status == 0
+    assert run("-m", "evaluate", "-e", FOLDER).status == 0
+    assert sweep.read(FOLDER).chosen == chosen and "test" in results()["splits"]
+
+
+def test_a_task_judged_on_test_reports_both_its_entries(run: Run) -> None:
+    train(run, "toytest", "--seeds", "2")
+    assert run("-m", "evaluate", "-e", FOLDER).status == 0
+    assert set(results()["splits"]) == {"dev", "test", "test-dev-selected"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"chosen": ["../victim"]}, {"members": "abc"}, {"task": 3}, {"rates": [1.0]}, {"kind": "other"}, {"stopped": {"nobody": "why"}}],
+)
+def test_a_forged_file_of_a_sweep_is_one_error(tmp_path: Path, change: dict[str, Any]) -> None:
+    sound = {"kind": "rates", "task": "toy", "members": ["a", "b"], "rates": [0.1, 0.2], "stopped": {}, "chosen": ["a"]}
+    (tmp_path / "sweep.json").write_text(json.dumps({**sound, **change}))
+    with pytest.raises(CheckpointError, match=r"sweep\.json is broken"):
+        sweep.read(tmp_path)
