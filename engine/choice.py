@@ -62,6 +62,8 @@ def average(folder: Path, splits: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     chosen = sweep.read(folder).chosen
     records = [results.read(folder / name) for name in chosen]
+    others = [results.read(folder / name) for name in sweep.read(folder).members if name not in chosen]
+    whole = sweep.record([*records, *(record for record in others if record)]) | {"seeds": [record["seed"] for record in records]}
     entries = {}
     for split in splits:
         of_heads = [record.get("splits", {}).get(split) for record in records]
@@ -69,27 +71,35 @@ def average(folder: Path, splits: Sequence[str]) -> dict[str, dict[str, Any]]:
             missing = [name for name, entry in zip(chosen, of_heads, strict=True) if not entry]
             raise CheckpointError(f"{folder}: {', '.join(missing)} have no results of split {split}; evaluate the sweep on it first")
         entries[split] = _mean(chosen, of_heads)
-        results.update(folder, sweep.record(records), split, entries[split])
+        results.update(folder, whole, split, entries[split])
     return entries
 
 
-def table(folder: Path) -> str:
-    """Each rate with the mean of its heads on dev, and the chosen one."""
+def table(folder: Path, mark: str = "") -> str:
+    """Each rate with the mean of its heads on dev, and the chosen one.
+
+    Args:
+        mark: stands beside the numbers, such as " (demo)".
+    """
     found, kept = sweep.read(folder), json.loads((folder / "rates.json").read_text())
     values = {head["head"]: head["value"] for head in kept["heads"]}
-    rows = [["learning rate", f"{kept['split']} {kept['metric']}", "lowest", "highest", "heads", ""]]
+    unit = f" {kept['unit']}" if kept["unit"] else ""
+    rows = [["learning rate", f"{kept['split']}{mark} {kept['metric']}{unit}", "lowest", "highest", "heads", ""]]
     for rate, names in _by_rate(found).items():
         of_rate = [values[name] for name in names if values[name] is not None]
         figures = [f"{figure(of_rate):.2f}" if of_rate else "–" for figure in (statistics.fmean, min, max)]
         stopped = sum(name in found.stopped for name in names)
         note = "chosen" if rate == kept["chosen"] else f"{stopped} stopped" if stopped else ""
-        rows.append(["as configured" if rate is None else f"{rate:g}", *figures, str(len(names)), note])
-    return results.table(rows)
+        rows.append([f"{rate:g}", *figures, str(len(names)), note])
+    rates = sorted(_by_rate(found))
+    edge = {rates[0]: "lowest", rates[-1]: "highest"}.get(kept["chosen"]) if len(rates) > 1 else None
+    hint = f"\nthe best rate is the {edge} that was tried: {'lower' if edge == 'lowest' else 'higher'} ones may be better" if edge else ""
+    return results.table(rows) + hint
 
 
-def _by_rate(found: sweep.Sweep) -> dict[float | None, list[str]]:
+def _by_rate(found: sweep.Sweep) -> dict[float, list[str]]:
     """The heads of each rate, in the order given."""
-    names: dict[float | None, list[str]] = {}
+    names: dict[float, list[str]] = {}
     for name, rate in zip(found.members, found.rates, strict=True):
         names.setdefault(rate, []).append(name)
     return names

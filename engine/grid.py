@@ -6,6 +6,7 @@ Each head is a run of its own in a sub-folder; `choice.py` says what they give t
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import os
 import re
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from engine.session import HeadSession
     from engine.sources import Source
     from engine.trainer import Evaluated
+
+log = logging.getLogger("weir")
 
 SEED = 1337
 
@@ -90,11 +93,13 @@ def train(args: argparse.Namespace, tasks: Registry) -> int:
     if _is_finished(folder, plans, task):
         print(f"{folder} is finished: {first.state['Step'] if first.state else 0} steps", file=sys.stderr)
         return 0
-    content = sweep.Sweep("rates", task.name, [head.name for head in heads], rates=[head.rate for head in heads], stopped=stopped)
-    _train(folder, content, plans, args)
+    configured = first.config.optimizer.lr  # type: ignore[attr-defined]
+    of_heads = [configured if head.rate is None else head.rate for head in heads]
+    _train(folder, sweep.Sweep("rates", task.name, [head.name for head in heads], of_heads, stopped), plans, args)
     choice.choose(folder, task)
     choice.average(folder, [task.dev_split])
-    print(f"{choice.table(folder)}\ntrained: {folder}\nevaluate it: python run_downstream.py -m evaluate -e {folder}", file=sys.stderr)
+    log.info("%s", choice.table(folder, first.mark))
+    print(f"trained{first.mark}: {folder}\nevaluate it: python run_downstream.py -m evaluate -e {folder}", file=sys.stderr)
     return 0
 
 
@@ -157,15 +162,18 @@ def _train(folder: Path, content: sweep.Sweep, plans: Mapping[str, Plan], args: 
     for name, trainer in trainers.items():
         training.open_folder(trainer, overwrite=plans[name].state is None, resume=plans[name].state is not None)
     experiment.log_to(folder)
-    training.log.info("%d heads, each: %s", len(trainers), headline(session, folder))
+    log.info("%d head%s, each: %s", len(trainers), "s" * (len(trainers) > 1), headline(session, folder))
+    if args.auto_resume:
+        step = next(iter(trainers.values())).progress.step
+        log.info("%s", f"it goes on after step {step}" if step else "no step was saved by all heads: it begins anew")
 
     def stop(name: str, why: str) -> None:
-        training.log.info("%s stops: %s", name, why)
+        log.info("%s stops: %s", name, why)
         content.stopped[name] = why
         sweep.write(folder, content)
 
     def tell(step: int, found: Mapping[str, Sequence[Evaluated]]) -> None:
-        training.log.info("step %d  %s%s  %s", step, dev, session.plan.mark, _progress(session, content, found))
+        log.info("step %d  %s%s  %s", step, dev, session.plan.mark, _progress(session, content, found))
 
     Together(trainers, tell, stop, session.plan.mark).run()
     plans = {name: plan for name, plan in plans.items() if name not in content.stopped}
@@ -177,14 +185,11 @@ def _train(folder: Path, content: sweep.Sweep, plans: Mapping[str, Plan], args: 
 def _progress(session: HeadSession, content: sweep.Sweep, found: Mapping[str, Sequence[Evaluated]]) -> str:
     """The main metric on dev of each rate, its mean over the seeds."""
     metric = session.task.metrics[0].name
-    values: dict[float | None, list[float]] = {}
+    values: dict[float, list[float]] = {}
     for name, rate in zip(content.members, content.rates, strict=True):
         of_dev = [each.measures[metric] for each in found.get(name, ()) if each.split == session.task.dev_split]
         values.setdefault(rate, []).extend(of_dev)
-    figures = [
-        f"{'' if rate is None else f'lr {rate:g}: '}{statistics.fmean(of_rate):.4g}" if of_rate else f"lr {rate:g}: stopped"
-        for rate, of_rate in values.items()
-    ]
+    figures = [f"lr {rate:g}: {statistics.fmean(of_rate):.4g}" if of_rate else f"lr {rate:g}: stopped" for rate, of_rate in values.items()]
     return f"{metric}  {'  '.join(figures)}"
 
 
@@ -231,7 +236,9 @@ def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
         raise ConfigError("-p is for one checkpoint; a sweep's results stand in its own folder")
     found = sweep.read(folder)
     if not found.chosen:
-        raise CheckpointError(f"{folder} is not trained to the end: go on with -a")
+        lost = len(found.stopped) == len(found.members)
+        remedy = "every head has stopped; train it again with --overwrite and lower rates" if lost else "go on with -a"
+        raise CheckpointError(f"{folder} has no head to evaluate: {remedy}")
     plans: dict[str, tuple[Plan, argparse.Namespace]] = {}
     for name in found.chosen:
         own = copy(args)
@@ -243,8 +250,8 @@ def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
         check_split(first.task, split, evaluated=True)
     session = HeadSession(first, args.device)
     if session.task.chosen_on_test:  # every checkpoint of every head
-        entries = [evaluating.evaluate(plan, own) or {} for plan, own in plans.values()]
-        splits = list(dict.fromkeys(name for of_head in entries for name in of_head))
+        each = [evaluating.evaluate(plan, own) or {} for plan, own in plans.values()]
+        splits = list(dict.fromkeys(name for of_head in each for name in of_head))
     else:
         checkpoints = {}
         for name, (plan, _) in plans.items():
@@ -255,5 +262,8 @@ def evaluate(folder: Path, args: argparse.Namespace, tasks: Registry) -> int:
         heads = Heads(session, checkpoints)
         for split in splits:
             heads.evaluate(split, session.source(split, uses=1) if args.store else session.live(split))
-    evaluating.show(folder, results.read(folder), choice.average(folder, splits), bool(args.json))
+    entries = choice.average(folder, splits)
+    evaluating.show(folder, results.read(folder), entries, bool(args.json))
+    if len(found.chosen) > 1:
+        print(f"means of {len(found.chosen)} heads, their intervals by Student's t over the seeds", file=sys.stderr)
     return 0

@@ -14,7 +14,7 @@ EXAMPLES = """examples:
   python run_downstream.py -m inference -e result/downstream/first -t speech.wav more/
   python run_downstream.py -m train -u tera -d er -v all            cross-validation: every fold, and their mean
   python run_downstream.py -m train -u tera -d ks --layers all      one head for each hidden state
-  python run_downstream.py -m train -u tera -d ks --sweep lr=1e-2,1e-3,1e-4 --seeds 5     rates and seeds at once
+  python run_downstream.py -m train -u tera -d ks --sweep lr=1e-2,1e-3 --seeds 5    learning rates and seeds at once
   python run_downstream.py -m evaluate -u tera -d qbe -n search     a task without training
   python run_downstream.py -m extract -u tera -t speech/ -p features/          write the hidden states of audio to disk
   python run_downstream.py --list | --describe asr | --describe tera

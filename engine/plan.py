@@ -10,7 +10,7 @@ from typing import Any
 import upstream
 from engine import experiment, rates
 from engine.arguments import Arguments, from_checkpoint, typed
-from engine.config import CONFIGS, DownstreamConfig, TaskConfig, downstream_schema, override, resolve, validate
+from engine.config import CONFIGS, DownstreamConfig, TaskConfig, downstream_schema, override, resolve, size_bytes, validate
 from engine.data import named_folder
 from engine.errors import CheckpointError, ConfigError, did_you_mean
 from engine.task import HeadTask, SearchTask, Setting, Task
@@ -283,6 +283,11 @@ def named_experiment(args: argparse.Namespace, task: type[Task], upstream_name: 
 
 
 def _stored(values: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """The configuration with `--store` and `--store-limit`."""
+    """The configuration with `--store` and `--store-limit`. Raises ConfigError for a limit that is no size."""
+    if args.store_limit:
+        try:
+            size_bytes(args.store_limit)
+        except ValueError as error:
+            raise ConfigError(f"--store-limit: {error}") from None
     typed_store = {name: value for name, value in (("mode", args.store), ("limit", args.store_limit)) if value}
     return {**values, "store": {**values.get("store", {}), **typed_store}} if typed_store else values

@@ -107,18 +107,18 @@ class Storage:
         size = sources.estimate_bytes(self.frozen.upstream, wanted.cuts, kind)
         begun = layout.read_about(folder)
         if layout.is_complete(folder):  # whatever there is room for now: a run that goes on reads what it read before
-            return _Choice(True, "", f"{kind} are read from the store ({layout.size_words(size)})", folder, there=True)
+            return _Choice(True, "", f"{kind.words} are read from the store ({layout.size_words(size)})", folder, there=True)
         demand = Demand(size, _bytes_in(folder) if begun else 0, sources.seconds(wanted.cuts), 0.0)
         fits, sizes = choosing.room(self.config, demand)
         if not fits:
             return _live("there is no room for a store", sizes, folder)
-        words = f"{kind} are encoded once and stored ({sizes}"
+        words = f"{kind.words} are encoded once and stored ({sizes}"
         if kind.pooled or asked or begun or before is not None:
             return _Choice(True, "", f"{words})", folder)
         demand = replace(demand, uses=wanted.uses())
         worth, figures = choosing.pays(demand, lambda: self._measured(wanted.batches))
         if not worth:
-            return _live("storing saves no time", f"{sizes} of {kind}: {figures}", folder)
+            return _live("storing saves no time", f"{sizes} of {kind.words}: {figures}", folder)
         return _Choice(True, "", f"{words}: {figures})", folder)
 
     def _measured(self, batches: Sequence[Sequence[Cut]]) -> float:

@@ -36,7 +36,7 @@ class Sweep:
 
     Attributes:
         members: sub-folders, in order.
-        rates: the learning rate of each member, of a sweep over rates and seeds; None where it is the configuration's.
+        rates: the learning rate of each member of a sweep over rates and seeds.
         stopped: members that did not train to the end, and why.
         chosen: members of the chosen rate.
     """
@@ -44,7 +44,7 @@ class Sweep:
     kind: Kind
     task: str
     members: list[str]
-    rates: list[float | None] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
     chosen: list[str] = field(default_factory=list)
 

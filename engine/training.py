@@ -74,6 +74,8 @@ def _train(session: HeadSession, args: argparse.Namespace) -> None:
         experiment.log_to(trainer.folder)
     session.accelerator.wait_for_everyone()
     log.info("%s", headline(session))
+    if trainer.progress.step:
+        log.info("it goes on after step %d", trainer.progress.step)
     trainer.run()
 
 

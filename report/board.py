@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from engine.config import CONFIGS, downstream_schema, resolve
+from engine.sweep import Sweep
 from engine.task import HeadTask, Task
 from report.collect import Entry, Run, lone_variant, task_of, test_split
 from report.published import Measure, Number, Reference
@@ -188,12 +189,25 @@ def _views(run: Run) -> list[str]:
         notes.append("upstream trained too")
     if run.sweep and run.sweep.kind == "layers":
         notes.append("best layer on dev")
+    elif run.sweep and run.sweep.kind == "rates":
+        notes += _of_heads(run.sweep)
     elif arguments.get("upstream_feature_selection") == "last_hidden_state":
         notes.append("last hidden state alone")
     elif arguments.get("upstream_layer_selection") is not None:
         notes.append(f"layer {arguments['upstream_layer_selection']} alone")
     if arguments.get("upstream_feature_normalize"):
         notes.append("hidden states normalized")
+    return notes
+
+
+def _of_heads(found: Sweep) -> list[str]:
+    """What a sweep over learning rates and seeds reports."""
+    notes, rates = [], sorted(set(found.rates))
+    if len(found.chosen) > 1:
+        notes.append(f"mean of {len(found.chosen)} seeds")
+    if len(rates) > 1:
+        best = next((rate for name, rate in zip(found.members, found.rates, strict=True) if name in found.chosen), None)
+        notes.append(f"learning rate {best:g}, the best of {len(rates)} on dev" if best else f"{len(rates)} learning rates")
     return notes
 
 

@@ -160,11 +160,12 @@ def experiments(top: Path) -> Iterator[Path]:
 
 
 def predictions(run: Run, split: str) -> dict[str, list[Prediction]]:
-    """The saved predictions of a split: under "" those of a plain run or of the best layer, else those of each fold or
-    seed by its name.
+    """The saved predictions of a split: under "" those of a plain run, of the best layer or of the one head of the best learning
+    rate, else those of each fold by its name.
 
     Raises:
         CheckpointError: the run has no result of the split, or its predictions are missing or broken.
+        ConfigError: the run is a mean over several seeds.
     """
     if split not in run.record.splits:
         raise CheckpointError(f"{run.folder} has no result of split {split}, only of {', '.join(run.record.splits) or 'none'}")
@@ -172,4 +173,9 @@ def predictions(run: Run, split: str) -> dict[str, list[Prediction]]:
         return {"": saved.read(run.folder, split)}
     if run.sweep.kind == "layers":
         return {"": saved.read(run.folder / PurePath(run.record.splits[split].checkpoint).parts[0], split)}
-    return {name: saved.read(run.folder / name, split) for name in run.sweep.chosen or run.sweep.members}
+    if run.sweep.kind == "rates":
+        if len(run.sweep.chosen) != 1:
+            heads = run.sweep.chosen or run.sweep.members
+            raise ConfigError(f"{run.folder} is a mean of {len(heads)} heads: name one of them, such as {run.folder / heads[0]}")
+        return {"": saved.read(run.folder / run.sweep.chosen[0], split)}
+    return {name: saved.read(run.folder / name, split) for name in run.sweep.members}

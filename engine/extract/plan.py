@@ -48,6 +48,8 @@ FOREIGN = {
     "store": "--store",
     "store_limit": "--store-limit",
     "seed": "--seed",
+    "sweep": "--sweep",
+    "seeds": "--seeds",
 }
 """Flags that mean nothing to it."""
 

@@ -39,6 +39,11 @@ class Reduction:
         """Its part in what decides the stored values."""
         return f"{self.kind}/{self.dtype}/{self.stride}"
 
+    @property
+    def words(self) -> str:
+        """What is kept, in a sentence."""
+        return "means over frames" if self.pooled else str(self)
+
     def __str__(self) -> str:
         return self.kind if self.dtype == "float32" else f"{self.kind} in {self.dtype}"
 

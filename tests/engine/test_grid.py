@@ -84,6 +84,8 @@ def test_the_rate_is_chosen_on_dev_and_the_mean_over_its_seeds_reported(run: Run
     assert entry["value"] == pytest.approx(statistics.fmean(values)) and entry["values"] == values
     assert entry["high"] - entry["value"] == pytest.approx(half) and entry["value"] - entry["low"] == pytest.approx(half)
     assert (FOLDER / "rates.png").read_bytes().startswith(b"\x89PNG")
+    costs = [results(FOLDER / name)["cost"]["seconds"] for name in sweep.read(FOLDER).members]
+    assert results()["cost"]["seconds"] == pytest.approx(sum(costs))
     others = [head["head"] for head in found["heads"] if head["head"] not in chosen]
     assert all("test" not in results(FOLDER / name)["splits"] for name in others)
 
@@ -91,7 +93,8 @@ def test_the_rate_is_chosen_on_dev_and_the_mean_over_its_seeds_reported(run: Run
 def test_seeds_alone_take_the_configured_rate(run: Run) -> None:
     train(run, "toy", "--seeds", "2", "--seed", "5")
     assert sweep.read(FOLDER).members == ["seed5", "seed6"] and sweep.read(FOLDER).chosen == ["seed5", "seed6"]
-    assert results(FOLDER / "seed6")["config"]["optimizer"]["lr"] == 1e-2
+    assert results(FOLDER / "seed6")["config"]["optimizer"]["lr"] == 1e-2 and sweep.read(FOLDER).rates == [1e-2, 1e-2]
+    assert results()["seeds"] == [5, 6]
     assert not (FOLDER / "rates.png").exists()
 
 

@@ -58,7 +58,7 @@ def test_fifty_steps_on_stored_means_equal_fifty_live(run: Run, protocol: str) -
     changed = ("-o", f"{FIFTY},,config.protocol={protocol}")
     train(run, "live", *changed, "--store", "off")
     outcome = train(run, "stored", *changed)
-    assert "train: pooled are encoded once and stored" in outcome.err
+    assert "train: means over frames are encoded once and stored" in outcome.err
     assert losses("stored") == pytest.approx(losses("live"), rel=1e-6) and len(losses("live")) == 50
     assert results("stored")["store"] == PLAIN
     assert results("live")["store"] == {"reduction": "live", "exact": True, "why": "--store off", "padding": "none"}
@@ -152,7 +152,7 @@ def test_run_through_the_packed_forward_trains_as_through_the_plain_one(run: Run
     assert run(*words, "-n", "packed").status == 0
     monkeypatch.setattr(Wav2Vec2, "frozen", lambda self, precision: None)
     plain = run(*words, "-n", "plain")
-    assert plain.status == 0 and "train: pooled are encoded once and stored" in plain.err
+    assert plain.status == 0 and "train: means over frames are encoded once and stored" in plain.err
     assert losses("packed") == pytest.approx(losses("plain"), rel=1e-6) and len(losses("plain")) == 50
 
 
