@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from engine.learners import HeadLearner, evaluate_together
 from engine.stack import Stack
 from engine.trainer import Evaluated, Trainer
 
+T = TypeVar("T")
 Tell = Callable[[int, Mapping[str, Sequence[Evaluated]]], None]
 Stop = Callable[[str, str], None]
 
@@ -39,6 +41,8 @@ class Together:
         for name, trainer in self.trainers.items():
             by_seed.setdefault(trainer.seed, {})[name] = trainer
         self.groups = [Group(members, stop) for members in by_seed.values()]
+        every = list(self.trainers.values())
+        self.stack = Stack([list(group.trainers.values()) for group in self.groups]) if Stack.serves(every) else None
 
     def run(self) -> None:
         """Train from where the heads stand."""
@@ -49,12 +53,9 @@ class Together:
         bar = tqdm(total=first.runner.total_steps, initial=first.progress.step, desc=title, unit="step")
         before = time.monotonic()
         while self.alive and next(iter(self.alive.values())).progress.step < first.runner.total_steps:
-            for group in self.groups:
-                group.accumulate()
+            positions = self._accumulate()
             now = time.monotonic()
-            share = (now - before) / max(1, len(self.alive))
-            for group in self.groups:
-                group.update(share)
+            self._update(positions, (now - before) / max(1, len(self.alive)))
             before = now
             bar.update()
             self._after()
@@ -62,6 +63,38 @@ class Together:
         for trainer in self.alive.values():
             trainer.prune()
             trainer.end()
+
+    def _accumulate(self) -> list[Position]:
+        """Read a step of every seed and add its gradients. Returns the positions after it."""
+        if self.stack is None:
+            self.groups = [group for group in self.groups if group.alive]
+        read = [next(group.steps) for group in self.groups]
+        count = len(read[0][1])
+        for place in range(count):
+            micro_batches = [(loaded[place][0], group.lead.learner.prepare(loaded[place][1])) for group, (_, loaded) in self._with(read)]
+            if self.stack is not None:
+                losses = dict(zip(self._names, self.stack.accumulate([prepared for _, prepared in micro_batches], count), strict=True))
+            else:
+                losses = {}
+                for group, (number, prepared) in self._with(micro_batches):
+                    losses |= group.accumulate(number, prepared, count, last=place == count - 1)
+            for group in self.groups:
+                group.drop_lost(losses)
+        return [position for position, _ in read]
+
+    def _update(self, positions: Sequence[Position], seconds: float) -> None:
+        """Take the step of every head that still learns."""
+        norms = {} if self.stack is None else dict(zip(self._names, self.stack.update(), strict=True))
+        for group, position in self._with(positions):
+            group.update(position, seconds, norms)
+
+    def _with(self, values: Sequence[T]) -> Iterator[tuple[Group, T]]:
+        return zip(self.groups, values, strict=True)
+
+    @property
+    def _names(self) -> list[str]:
+        """Of all heads, seed by seed."""
+        return [name for group in self.groups for name in group.trainers]
 
     @property
     def alive(self) -> dict[str, Trainer]:
@@ -101,39 +134,28 @@ class Group:
         self.trainers, self.alive, self._stop = dict(trainers), dict(trainers), stop
         self.lead = next(iter(self.trainers.values()))
         self.steps = iter(self.lead.read())
-        self.position = Position(0, 0)
-        self.stack = Stack(list(self.trainers.values())) if Stack.serves(list(self.trainers.values())) else None
 
-    def accumulate(self) -> None:
-        """Read a step and add its gradients."""
-        if not self.alive:
-            return
-        self.position, loaded = next(self.steps)
-        for place, (number, inputs) in enumerate(loaded):
-            prepared, count, last = self.lead.learner.prepare(inputs), len(loaded), place == len(loaded) - 1
-            if self.stack is not None:
-                losses = dict(zip(self.trainers, self.stack.accumulate(prepared, count), strict=True))
-            else:
-                losses = {name: trainer.accumulate(number, prepared, count, last) for name, trainer in self.alive.items()}
-            lost = [name for name, loss in losses.items() if name in self.alive and math.isnan(loss)]
-            for name in lost if len(lost) < len(self.alive) else ():
-                self.stop(name, "its loss was not a number", next(iter(self.alive.values())).progress.step + 1)
+    def accumulate(self, number: int, prepared: Any, count: int, last: bool) -> dict[str, float]:
+        """Add each head's gradient of a micro-batch; see `Trainer.accumulate`. Returns their losses."""
+        return {name: trainer.accumulate(number, prepared, count, last) for name, trainer in self.alive.items()}
 
-    def update(self, seconds: float) -> None:
-        """Take the step of every head that still learns."""
-        if not self.alive:
-            return
-        norms = dict(zip(self.trainers, self.stack.update(), strict=True)) if self.stack is not None else {}
+    def drop_lost(self, losses: Mapping[str, float]) -> None:
+        """Stop the heads whose loss is not a number, unless it is so for all of them."""
+        lost = [name for name in self.alive if math.isnan(losses[name])]
+        for name in lost if len(lost) < len(self.alive) else ():
+            self._drop(name, "its loss was not a number", self.alive[name].progress.step + 1)
+
+    def update(self, position: Position, seconds: float, norms: Mapping[str, float]) -> None:
+        """Take the step of every head that still learns, or note it where it was taken with the gradient's norm among `norms`."""
         for name, trainer in list(self.alive.items()):
             try:
                 if name in norms:
-                    trainer.advance(self.position, seconds, norms[name])
+                    trainer.advance(position, seconds, norms[name])
                 else:
-                    trainer.update(self.position, seconds)
+                    trainer.update(position, seconds)
             except CheckpointError:
-                self.stop(name, "its gradient was not finite in too many updates in a row", trainer.progress.step)
+                self._drop(name, "its gradient was not finite in too many updates in a row", trainer.progress.step)
 
-    def stop(self, name: str, why: str, step: int) -> None:
-        """Let a head learn no more."""
+    def _drop(self, name: str, why: str, step: int) -> None:
         self.alive.pop(name).end()
         self._stop(name, f"{why} (step {step})")
