@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import upstream
 from engine.errors import ConfigError
-from engine.task import HeadTask, Task
 from upstream import cards, certify
 from upstream.adapters import s3prl_catalogue, torchaudio_catalogue
 from upstream.locate import checkpoint_here
 from upstream.registry import Registry, unknown
+
+if TYPE_CHECKING:
+    from engine.task import Task
 
 OWN_CHECKPOINT = ("_local", "_url", "_custom")  # ends of s3prl's names that need a file
 
@@ -20,7 +23,7 @@ def names(tasks: Registry) -> str:
     width = max(map(len, [*upstream.families(), *tasks.names()]))
     encoders = [line for name in upstream.families() for line in _encoder(name, width)]
     shipped = ", ".join(upstream.shipped()) or "none"
-    heads = [f"  {name:<{width}}  {_title(tasks.load(name))}" for name in tasks.names()]
+    heads = [line for name in tasks.names() for line in _wrapped(name, tasks.summary(name) or "says nothing of itself", width)]
     return "\n".join(["upstreams (-u)", *encoders, f"shipped checkpoints (-k): {shipped}", "tasks (-d)", *heads, *_of_s3prl()])
 
 
@@ -47,10 +50,6 @@ def _of_s3prl() -> list[str]:
         entries = [entry for entry in family.entries if family_of[entry] == name and not entry.endswith(OWN_CHECKPOINT)]
         lines += _wrapped(name, f"cannot be imported: {family.problem}" if family.problem else ", ".join(entries) or "with -k alone", width)
     return [*lines, "  with a checkpoint of your own: -u s3prl:FAMILY -k FILE"]
-
-
-def _title(task: type[Task]) -> str:
-    return f"{task.card.title}: {', '.join(metric.name.upper() for metric in task.metrics)}"
 
 
 def card(name: str, tasks: Registry, checkpoint: str | None = None) -> str:
@@ -82,6 +81,8 @@ def _check_checkpoint(name: str, checkpoint: str) -> None:
 
 
 def _task(task: type[Task]) -> list[tuple[str, str]]:
+    from engine.task import HeadTask  # not before: it brings the configuration models
+
     card = task.card
     lines = [("task", f"{task.name}: {card.title}"), ("data", card.data)]
     lines += [(f"split {split}", size) for split, size in card.splits.items()]
@@ -116,6 +117,7 @@ def _upstream(name: str) -> list[tuple[str, str]]:
 
 def _members(name: str) -> list[tuple[str, str]]:
     """What the installed s3prl and torchaudio have behind the colon. Raises UpstreamError for a member that they lack."""
+
     family, _, member = name.partition(":")
     if family == "torchaudio":
         bundles = torchaudio_catalogue.bundles()

@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from engine import grid, sweep
+from engine import sweep
 from engine.extract.plan import plan_extraction, refuse_own_flags
 from engine.plan import Plan, experiment_folder, plan_evaluation, plan_search, plan_training, search_task
 from upstream.registry import Registry
@@ -39,6 +39,8 @@ def run(args: argparse.Namespace, tasks: Registry) -> int:
 def _train(args: argparse.Namespace, tasks: Registry) -> int:
     kind = sweep.asked_for(args)
     if kind == "rates":
+        from engine import grid
+
         status = grid.train(args, tasks)
     elif kind is not None:
         status = sweep.train(kind, args, tasks)
@@ -82,6 +84,8 @@ def _evaluate(args: argparse.Namespace, tasks: Registry) -> int:
     folder = experiment_folder(args, tasks)
     if folder is not None and sweep.is_sweep(folder):
         if sweep.read(folder).kind == "rates":
+            from engine import grid
+
             return grid.evaluate(folder, args, tasks)
         if args.downstream_variant in (None, "all"):
             return sweep.evaluate(folder, args, tasks)

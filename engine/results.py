@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corpus.files import write_atomically
 from engine.errors import CheckpointError
-from engine.task import Metric, Score
+
+if TYPE_CHECKING:
+    from engine.task import Metric, Score
 
 SCHEMA = 1
 PACKAGES = ("weir", "torch", "torchaudio", "lhotse", "accelerate")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -109,6 +110,16 @@ class Registry:
         if name in aliases:
             return aliases[name]
         raise self.error(unknown(self.kind, name, self.listed(), self.targets, aliases))
+
+    def summary(self, name: str) -> str:
+        """What the file behind a name says of itself in its first line, without importing it; empty where it says nothing."""
+        module = self.targets[self.resolve(name)].partition(":")[0]
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            return ""
+        with open(spec.origin, encoding="utf-8") as file:
+            first = file.readline().strip()
+        return first.strip('"').strip() if first.startswith('"""') else ""
 
     def load(self, name: str) -> Any:
         """Import and return the module or attribute behind a name or alias."""
