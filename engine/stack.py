@@ -92,12 +92,11 @@ class Stack:
         """
         gradients = {name: stacked.grad for name, stacked in self.stacked.items() if stacked.grad is not None}
         norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients.values()])
-        norm = torch.linalg.vector_norm(norms, dim=0)
-        values = norm.tolist()
-        if any(value > self.largest for value in values):
-            factors = (self.largest / (norm + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grads_with_norm_
-            for gradient in gradients.values():
-                gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
+        values = torch.linalg.vector_norm(norms, dim=0).tolist()
+        for head, value in enumerate(values):
+            if value > self.largest:
+                for gradient in gradients.values():
+                    gradient[head].mul_(self.largest / (value + 1e-6))  # as torch.nn.utils.clip_grads_with_norm_
         for name, gradient in gradients.items():
             self.stacked[name].grad = None
             for own, piece, value in zip(self.own, gradient, values, strict=True):
